@@ -1,0 +1,105 @@
+# Everything runs in .venv, made on first use with uv where it is on PATH and with venv and pip where not.
+# Stamp files in it follow pyproject.toml, so a second run installs nothing.
+
+# An interpreter given as `make PYTHON=...` is the only one tried.
+ifeq ($(origin PYTHON),undefined)
+PYTHON := python3 python3.13 python3.12 python3.11
+endif
+UV := $(shell command -v uv 2>/dev/null)
+VENV := .venv
+PY := $(VENV)/bin/python
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+
+# Each worker compiles its own JAX programs, so more workers than cores only cost memory.
+WORKERS ?= 2
+PYTEST := $(PY) -m pytest -n auto --maxprocesses $(WORKERS) --dist worksteal
+PYTEST_ARGS ?=
+DEMO_ARGS ?= run lorenz63-z --output demo-results --force
+BENCH_ARGS ?=
+
+ifneq ($(UV),)
+CREATE = "$(UV)" venv --quiet --python "$$found" $(VENV)
+INSTALL = "$(UV)" pip install --quiet --python $(PY)
+else
+CREATE = "$$found" -m venv $(VENV)
+INSTALL = $(PY) -m pip install --quiet --disable-pip-version-check
+endif
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test slow lint format bench clean distclean
+
+help:  ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+demo: $(VENV)/.stamp-all  ## run the lorenz63-z experiment into demo-results/
+	$(VENV)/bin/kdediff $(DEMO_ARGS)
+
+test: $(VENV)/.stamp-test  ## run the quick tests (PYTEST_ARGS=... is passed on, WORKERS=2)
+	$(PYTEST) $(PYTEST_ARGS)
+
+slow: $(VENV)/.stamp-test  ## run the literature runs, minutes each
+	$(PYTEST) -m slow $(PYTEST_ARGS)
+
+lint: $(VENV)/.stamp-dev  ## check style, formatting and types
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m pyright --pythonpath $(PY)
+
+format: $(VENV)/.stamp-dev  ## format the code and apply the safe lint fixes
+	$(PY) -m ruff check --fix-only .
+	$(PY) -m ruff format .
+
+bench: $(VENV)/.stamp-all  ## measure the cost of one analysis (BENCH_ARGS=... is passed on)
+	$(PY) benchmarks/analysis_cost.py $(BENCH_ARGS)
+
+clean:  ## remove build outputs, caches and the demo's results
+	rm -rf build dist *.egg-info demo-results .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+distclean: clean  ## clean, and remove .venv
+	rm -rf $(VENV)
+
+# A .venv that is already there is kept if its interpreter works.
+$(VENV)/.stamp-venv:
+	@found=; \
+	if ! $(PY) -c '$(SUPPORTED)' 2>/dev/null; then \
+	  for candidate in $(PYTHON); do \
+	    if "$$candidate" -c '$(SUPPORTED)' 2>/dev/null; then \
+	      found=$$("$$candidate" -c 'import sys; print(sys.executable)'); \
+	      break; \
+	    fi; \
+	  done; \
+	  if [ -z "$$found" ]; then \
+	    echo 'kdediff_jax needs Python 3.11, 3.12 or 3.13; none of these is one: $(PYTHON)' >&2; \
+	    for candidate in $(PYTHON); do \
+	      echo "  $$candidate: $$("$$candidate" --version 2>/dev/null || echo not found)" >&2; \
+	    done; \
+	    echo 'Name one with: make PYTHON=/path/to/python3.12 ...' >&2; \
+	    exit 1; \
+	  fi; \
+	  echo "Making $(VENV) with $$("$$found" --version)"; \
+	  rm -rf $(VENV); \
+	  $(CREATE); \
+	fi
+	@touch $@
+
+# test contains all, and dev contains test.
+$(VENV)/.stamp-all: pyproject.toml $(VENV)/.stamp-venv
+	$(call install,all)
+	@touch $@
+
+$(VENV)/.stamp-test: pyproject.toml $(VENV)/.stamp-venv
+	$(call install,test)
+	@touch $@ $(VENV)/.stamp-all
+
+$(VENV)/.stamp-dev: pyproject.toml $(VENV)/.stamp-venv
+	$(call install,dev)
+	@touch $@ $(VENV)/.stamp-test $(VENV)/.stamp-all
+
+# An environment made by uv has no pip of its own.
+define install
+@echo 'Installing .[$(1)] into $(VENV) (a minute or two the first time)'
+@$(if $(UV),,$(PY) -m pip --version >/dev/null 2>&1 || $(PY) -m ensurepip >/dev/null)
+@$(INSTALL) -e '.[$(1)]'
+endef

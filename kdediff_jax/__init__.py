@@ -1,0 +1,106 @@
+"""kdediff_jax: closed-form conditional diffusion filters for data assimilation, in JAX.
+
+Names are loaded on first use, so that the command line answers `--help` without importing JAX.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_MODULES = ("bandwidths", "kalman", "kde", "latents", "metrics", "plots", "results")
+_NAMES = {
+    "analysis.base": ("AbstractAnalysis", "AnalysisInfo"),
+    "analysis.enkf": ("EnKF",),
+    "analysis.kde_diffusion": ("KDEDiffusion",),
+    "analysis.sir": ("SIR",),
+    "assimilation": (
+        "CycleOutput",
+        "FilterResult",
+        "FilterState",
+        "Moments",
+        "assimilate",
+        "cycle",
+        "init",
+        "resume",
+        "save_ensembles",
+        "save_moments",
+    ),
+    "bandwidths": ("AbstractBandwidth", "Scott", "Silverman"),
+    "dynamics": ("AbstractDynamics", "LinearGaussian", "Lorenz63", "Lorenz96", "RandomWalk"),
+    "observations": (
+        "AbstractAdditiveGaussian",
+        "AbstractLikelihood",
+        "AbstractObservation",
+        "GaussianObservation",
+        "Linear",
+        "Select",
+    ),
+    "samplers": (
+        "AbstractSampler",
+        "ExactMixture",
+        "ProbabilityFlow",
+        "ReverseSDE",
+        "per_member_pid",
+    ),
+    "schedules": ("AbstractSchedule", "VarianceExploding"),
+    "twin": ("twin_experiment",),
+}
+_HOME = {name: module for module, names in _NAMES.items() for name in names}
+
+__all__ = [*_MODULES, *_HOME]  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f".{name}", __name__)
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
+
+
+if TYPE_CHECKING:
+    from . import bandwidths, kalman, kde, latents, metrics, plots, results
+    from .analysis.base import AbstractAnalysis, AnalysisInfo
+    from .analysis.enkf import EnKF
+    from .analysis.kde_diffusion import KDEDiffusion
+    from .analysis.sir import SIR
+    from .assimilation import (
+        CycleOutput,
+        FilterResult,
+        FilterState,
+        Moments,
+        assimilate,
+        cycle,
+        init,
+        resume,
+        save_ensembles,
+        save_moments,
+    )
+    from .bandwidths import AbstractBandwidth, Scott, Silverman
+    from .dynamics import AbstractDynamics, LinearGaussian, Lorenz63, Lorenz96, RandomWalk
+    from .observations import (
+        AbstractAdditiveGaussian,
+        AbstractLikelihood,
+        AbstractObservation,
+        GaussianObservation,
+        Linear,
+        Select,
+    )
+    from .samplers import (
+        AbstractSampler,
+        ExactMixture,
+        ProbabilityFlow,
+        ReverseSDE,
+        per_member_pid,
+    )
+    from .schedules import AbstractSchedule, VarianceExploding
+    from .twin import twin_experiment

@@ -1,0 +1,105 @@
+"""Input checks: each names the argument, what was expected and what came.
+
+Shapes and dtypes are checked at trace time. Values can only be checked when they are concrete;
+inside `jit` or `vmap` a bad value ends in `AnalysisInfo.ok == False` instead.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ._typing import Array
+
+
+def concrete(value: Any) -> np.ndarray | None:
+    """Return `value` as a NumPy array, or None while it is being traced."""
+    if isinstance(value, jax.core.Tracer):
+        return None
+    try:
+        return np.asarray(value)
+    except (jax.errors.TracerArrayConversionError, TypeError, ValueError):
+        return None
+
+
+def floating(name: str, value: Any) -> Array:
+    """Return `value` as a floating array; TypeError otherwise."""
+    if not hasattr(value, "dtype") and not isinstance(value, (float, list, tuple)):
+        raise TypeError(f"{name}: expected a floating-point array, got {type(value).__name__}")
+    array = jnp.asarray(value)
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        raise TypeError(f"{name}: expected a floating dtype, got {array.dtype}")
+    return array
+
+
+def ensemble(name: str, value: Any, *, minimum: int = 2) -> Array:
+    """Return `value` as an ensemble [n d] of at least `minimum` members."""
+    array = floating(name, value)
+    if array.ndim != 2:
+        raise ValueError(f"{name}: expected shape (members, d), got {array.shape}")
+    if array.shape[0] < minimum:
+        raise ValueError(f"{name}: expected at least {minimum} members, got {array.shape[0]}")
+    if array.shape[1] < 1:
+        raise ValueError(f"{name}: expected at least one coordinate, got shape {array.shape}")
+    return array
+
+
+def vector(name: str, value: Any, size: int | None = None, what: str = "m") -> Array:
+    """Return `value` as a floating vector, of length `size` where one is given."""
+    array = floating(name, value)
+    if array.ndim != 1 or (size is not None and array.shape[0] != size):
+        expected = f"({what},)" if size is None else f"({size},)"
+        raise ValueError(f"{name}: expected shape {expected}, got {array.shape}")
+    return array
+
+
+def same_members(name: str, value: Array, other_name: str, other: Array) -> None:
+    """Check that two ensembles have one row per member."""
+    if value.shape[0] != other.shape[0]:
+        raise ValueError(
+            f"{name}: expected one row per member of {other_name} ({other.shape[0]}), "
+            f"got {value.shape[0]} rows"
+        )
+
+
+def positive(name: str, value: Any, *, zero: bool = False) -> None:
+    """Check that a number or array is finite and positive (or not negative), when concrete."""
+    known = concrete(value)
+    if known is None:
+        return
+    if known.dtype == bool or not np.issubdtype(known.dtype, np.number):
+        raise TypeError(f"{name}: expected a number, got {value!r}")
+    good = np.isfinite(known) & ((known >= 0) if zero else (known > 0))
+    if not np.all(good):
+        sign = "not negative" if zero else "positive"
+        raise ValueError(f"{name}: expected a finite {sign} number, got {known.tolist()}")
+
+
+def per_coordinate(name: str, value: Any, size: int) -> None:
+    """Check that a bandwidth-like value is a scalar or has one entry per coordinate."""
+    shape = jnp.shape(value)
+    if shape not in ((), (size,)):
+        raise ValueError(f"{name}: expected a scalar or shape ({size},), got {shape}")
+
+
+def choice(name: str, value: Any, options: Iterable[str]) -> None:
+    """Check that a string option is known; suggest the nearest one."""
+    known = list(options)
+    if value in known:
+        return
+    near = difflib.get_close_matches(str(value), known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"{name}: expected one of {known}, got {value!r}{hint}")
+
+
+def count(name: str, value: Any, minimum: int = 1) -> None:
+    """Check that a size is an int of at least `minimum`."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name}: expected an int, got {type(value).__name__}")
+    if value < minimum:
+        raise ValueError(f"{name}: expected at least {minimum}, got {value}")

@@ -1,0 +1,1 @@
+"""Analysis schemes: forecast ensemble and measurement in, analysis ensemble out."""

@@ -1,0 +1,153 @@
+"""The analysis protocol: one call, one `AnalysisInfo`, the same guards for every scheme."""
+
+from __future__ import annotations
+
+import abc
+from typing import NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+
+from .._checks import ensemble, vector
+from .._typing import Array, Bool, Float, Int, Key, Scalar, like
+from ..observations import AbstractObservation
+
+
+class AnalysisInfo(NamedTuple):
+    """What an analysis reports; the same fields for every scheme.
+
+    Attributes:
+        ess: effective sample size of the weights, 1 to N (N for schemes without weights). A
+            handful means that the weights have collapsed.
+        num_steps: accepted solver steps (0 without a solve).
+        num_rejected: rejected solver steps.
+        ok: the solve succeeded, the analysis is finite and at least two members were usable.
+        num_masked: non-finite members (or predictions) that were left out.
+        mean: the scheme's best estimate of the posterior mean: SIR's weighted mean before
+            resampling, elsewhere the mean of the analysis ensemble.
+    """
+
+    ess: Scalar
+    num_steps: Int[Array, ""]
+    num_rejected: Int[Array, ""]
+    ok: Bool[Array, ""]
+    num_masked: Int[Array, ""]
+    mean: Float[Array, " d"]
+
+
+class Outcome(NamedTuple):
+    """What a scheme's own `analyse` returns, before the common guards.
+
+    Attributes:
+        ensemble: equally weighted analysis members.
+        mean: estimate of the posterior mean.
+        ess: effective sample size.
+        alive: which members were usable (finite, and finite predictions where those were drawn).
+        num_steps, num_rejected, ok: the solver's report, for schemes with a solve.
+    """
+
+    ensemble: Float[Array, "n d"]
+    mean: Float[Array, " d"]
+    ess: Scalar
+    alive: Bool[Array, " n"]
+    num_steps: Int[Array, ""] | int = 0
+    num_rejected: Int[Array, ""] | int = 0
+    ok: Bool[Array, ""] | bool = True
+
+
+class AbstractAnalysis(eqx.Module):
+    """Turns a forecast ensemble and a measurement into an analysis ensemble.
+
+    A scheme implements `analyse`; calling it adds the guards that all share: shapes are checked,
+    non-finite members are replaced by copies of finite ones and marked, an all-NaN measurement
+    leaves the forecast as it is, bit for bit, and failure is a flag, never an exception.
+    """
+
+    @abc.abstractmethod
+    def analyse(
+        self,
+        key: Key,
+        forecast: Float[Array, "n d"],
+        alive: Bool[Array, " n"],
+        y: Float[Array, " m"],
+        observation: AbstractObservation,
+        t: Scalar,
+    ) -> Outcome:
+        """Return the analysis of a finite forecast; rows where `alive` is False are stand-ins."""
+
+    def __call__(
+        self,
+        key: Key,
+        forecast: Float[Array, "n d"],
+        y: Float[Array, " m"],
+        observation: AbstractObservation,
+        t: Scalar | float = 0.0,
+    ) -> tuple[Float[Array, "n d"], AnalysisInfo]:
+        """Assimilate one measurement.
+
+        Args:
+            key: random key.
+            forecast: equally weighted members before the measurement.
+            y: the measurement; NaN components say nothing.
+            observation: the measurement's simulator (SIR: with a likelihood).
+            t: model time of the measurement.
+
+        Returns:
+            analysis ensemble [n d] and `AnalysisInfo`.
+
+        Raises:
+            ValueError: shapes that do not fit, fewer than two members.
+            TypeError: a non-floating dtype, or an observation of the wrong kind.
+        """
+        forecast = ensemble("forecast", forecast)
+        y = like(forecast, vector("y", y))
+        safe, alive = with_stand_ins(forecast)
+        outcome = self.analyse(key, safe, alive, y, observation, like(forecast, t))
+        return guard(forecast, y, outcome)
+
+
+def with_stand_ins(
+    forecast: Float[Array, "n d"], alive: Bool[Array, " n"] | None = None
+) -> tuple[Float[Array, "n d"], Bool[Array, " n"]]:
+    """Return the ensemble with non-finite rows replaced by copies of finite ones, and the mask."""
+    finite = jnp.all(jnp.isfinite(forecast), axis=1)
+    alive = finite if alive is None else alive & finite
+    n = forecast.shape[0]
+    survivors = jnp.argsort(~alive, stable=True)
+    index = jnp.arange(n)
+    source = jnp.where(alive, index, survivors[index % jnp.maximum(jnp.sum(alive), 1)])
+    stand_in = forecast[source]
+    # with no survivor at all there is nothing to copy; the result is flagged by `guard`
+    return jnp.where(jnp.isfinite(stand_in), stand_in, 0), alive
+
+
+def guard(
+    forecast: Float[Array, "n d"], y: Float[Array, " m"], outcome: Outcome
+) -> tuple[Float[Array, "n d"], AnalysisInfo]:
+    """Apply the rules that hold for every scheme to its outcome."""
+    n = forecast.shape[0]
+    nothing_measured = jnp.all(jnp.isnan(y))
+    num_alive = jnp.sum(outcome.alive, dtype=jnp.int32)
+    enough = num_alive >= 2
+    keep = nothing_measured | ~enough
+    analysis = jnp.where(keep, forecast, outcome.ensemble)
+    finite = jnp.all(jnp.isfinite(outcome.ensemble)) & jnp.all(jnp.isfinite(outcome.mean))
+
+    def count(value):
+        return jnp.where(keep, 0, jnp.asarray(value, jnp.int32))
+
+    info = AnalysisInfo(
+        ess=jnp.where(nothing_measured, like(forecast, num_alive), outcome.ess),
+        num_steps=count(outcome.num_steps),
+        num_rejected=count(outcome.num_rejected),
+        ok=enough & (nothing_measured | (finite & jnp.asarray(outcome.ok))),
+        num_masked=n - num_alive,
+        mean=jnp.where(keep, _mean_of_finite(forecast), outcome.mean),
+    )
+    return analysis, info
+
+
+def _mean_of_finite(forecast: Float[Array, "n d"]) -> Float[Array, " d"]:
+    finite = jnp.all(jnp.isfinite(forecast), axis=1)
+    total = jnp.sum(jnp.where(finite[:, None], forecast, 0), axis=0)
+    return total / jnp.maximum(jnp.sum(finite), 1).astype(forecast.dtype)

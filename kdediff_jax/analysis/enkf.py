@@ -1,0 +1,95 @@
+"""Stochastic ensemble Kalman filter, the Gaussian baseline."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from .._checks import choice, positive, vector
+from .._typing import Array, Bool, Float, Key, Scalar, like, tunable
+from ..observations import AbstractAdditiveGaussian, AbstractObservation, sample_ensemble
+from .base import AbstractAnalysis, Outcome
+from .inflation import inflate
+
+
+class EnKF(AbstractAnalysis):
+    r"""Perturbed-observation EnKF (Burgers, van Leeuwen and Evensen 1998).
+
+    With P_xh, P_hh the sample covariances (divisor N - 1) of state and predicted measurement:
+
+        noise="known":    x_i + P_xh (P_hh + R)^{-1} (y + e_i - h(x_i)),  e_i ~ N(0, R), centred
+        noise="sampled":  x_i + P_xy P_yy^+ (y - y_i),  y_i = `observation.sample` (R not needed)
+
+    Args:
+        inflation: the analysis anomalies are multiplied by it (1 switches it off).
+        noise: "known", "sampled", or "auto": known where the observation states h and R.
+
+    Raises:
+        ValueError: inflation not positive, an unknown option.
+        TypeError: noise="known" with an observation that does not state h and R.
+    """
+
+    inflation: Array = tunable(1.0)
+    noise: str = eqx.field(static=True, default="auto")
+
+    def __check_init__(self) -> None:
+        """Check the options."""
+        positive("inflation", self.inflation)
+        choice("noise", self.noise, ("auto", "known", "sampled"))
+
+    def analyse(
+        self,
+        key: Key,
+        forecast: Float[Array, "n d"],
+        alive: Bool[Array, " n"],
+        y: Float[Array, " m"],
+        observation: AbstractObservation,
+        t: Scalar,
+    ) -> Outcome:
+        """Move every member by the ensemble's own Kalman gain."""
+        gaussian = isinstance(observation, AbstractAdditiveGaussian)
+        if self.noise == "known" and not gaussian:
+            raise TypeError(
+                "observation: expected one that states its mean and covariance (such as "
+                f"GaussianObservation) for noise='known', got {type(observation).__name__}"
+            )
+        n = forecast.shape[0]
+        if gaussian and self.noise != "sampled":
+            predicted = jax.vmap(lambda x: observation.mean(x, t))(forecast)
+            m = predicted.shape[1]
+            r = observation.covariance(m, forecast.dtype, t)
+            e = jax.random.normal(key, (n, m), forecast.dtype)
+            e = (e - jnp.mean(e, axis=0, keepdims=True)) * (n / (n - 1)) ** 0.5  # centring shrinks the variance
+            perturbation = _dot(e, jnp.linalg.cholesky(r).T)
+        else:
+            predicted = sample_ensemble(observation, key, forecast, t)
+            m = predicted.shape[1]
+            r = jnp.zeros((m, m), forecast.dtype)
+            perturbation = jnp.zeros((1, 1), forecast.dtype)
+        vector("y", y, m)
+        measured = ~jnp.isnan(y)
+        known = jnp.where(measured, y, 0)[None]
+        innovation = jnp.where(measured[None], known + perturbation - predicted, 0)
+        x_anomalies = forecast - jnp.mean(forecast, axis=0, keepdims=True)
+        # a missing component has no anomalies and unit variance: its gain is zero
+        anomalies = predicted - jnp.mean(predicted, axis=0, keepdims=True)
+        anomalies = jnp.where(measured[None], anomalies, 0)
+        both = measured[:, None] & measured[None, :]
+        s = _dot(anomalies.T, anomalies) / (n - 1) + jnp.where(both, r, 0)
+        s = s + jnp.diag(jnp.where(measured, 0, 1).astype(s.dtype))
+        transposed_gain = _solve(s, _dot(anomalies.T, x_anomalies) / (n - 1))
+        analysis = inflate(forecast + _dot(innovation, transposed_gain), self.inflation)
+        return Outcome(analysis, jnp.mean(analysis, axis=0), like(forecast, n), alive)
+
+
+def _dot(a: Array, b: Array) -> Array:
+    return jnp.matmul(a, b, precision="highest")
+
+
+def _solve(s: Float[Array, "m m"], b: Float[Array, "m d"]) -> Float[Array, "m d"]:
+    """Return the pseudo-inverse of S times b: with R unknown S has rank N - 1 at most."""
+    values, vectors = jnp.linalg.eigh(s)
+    floor = jnp.max(jnp.abs(values)) * s.shape[0] * jnp.finfo(s.dtype).eps
+    inverse = jnp.where(values > floor, 1 / jnp.where(values > floor, values, 1), 0)
+    return _dot(vectors, inverse[:, None] * _dot(vectors.T, b))

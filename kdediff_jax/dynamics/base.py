@@ -1,0 +1,26 @@
+"""The dynamics protocol."""
+
+import abc
+
+import equinox as eqx
+
+from .._typing import Array, Float, Key, Scalar
+
+
+class AbstractDynamics(eqx.Module):
+    """A simulator of one member over one assimilation interval.
+
+    A subclass declares `interval`, the model time that one call covers, and implements `step`.
+    """
+
+    interval: eqx.AbstractVar[Scalar]
+
+    @abc.abstractmethod
+    def step(self, key: Key, x: Float[Array, " d"], t: Scalar) -> Float[Array, " d"]:
+        """Draw the state one interval later.
+
+        Args:
+            key: random key (deterministic models ignore it).
+            x: state of one member.
+            t: model time at the interval's start.
+        """

@@ -1,0 +1,50 @@
+"""The Lorenz (1996) model on a ring."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax.numpy as jnp
+
+from .._checks import choice, count, positive
+from .._typing import Array, Float, Key, Scalar, like, tunable
+from .base import AbstractDynamics
+from .integrators import METHODS, add_noise, integrate
+
+
+class Lorenz96(AbstractDynamics):
+    """dx_i/dt = (x_{i+1} - x_{i-2}) x_{i-1} - x_i + F, indices modulo d >= 4.
+
+    Source: Lorenz 1996, "Predictability: a problem partly solved". The dimension is the state's.
+
+    Args:
+        forcing: F; chaotic at 8.
+        interval: model time per assimilation interval (0.05 is about 6 hours).
+        substeps: integration steps per interval.
+        method: "rk4" or "euler".
+        noise_std: standard deviation of the noise added once per interval.
+    """
+
+    forcing: Array = tunable(8.0)
+    interval: Array = tunable(0.05)
+    substeps: int = eqx.field(static=True, default=1)
+    method: str = eqx.field(static=True, default="rk4")
+    noise_std: Array = tunable(0.0)
+
+    def __check_init__(self) -> None:
+        """Check the options."""
+        choice("method", self.method, METHODS)
+        count("substeps", self.substeps)
+        positive("interval", self.interval)
+        positive("noise_std", self.noise_std, zero=True)
+
+    def tendency(self, x: Float[Array, " d"]) -> Float[Array, " d"]:
+        """Return dx/dt."""
+        before, before2, after = jnp.roll(x, 1), jnp.roll(x, 2), jnp.roll(x, -1)
+        return (after - before2) * before - x + like(x, self.forcing)
+
+    def step(self, key: Key, x: Float[Array, " d"], t: Scalar) -> Float[Array, " d"]:
+        """Integrate over one interval and add noise."""
+        if x.ndim != 1 or x.shape[0] < 4:
+            raise ValueError(f"x: expected shape (d,) with d >= 4, got {x.shape}")
+        x = integrate(self.tendency, x, self.interval, self.substeps, self.method)
+        return add_noise(key, x, self.noise_std)

@@ -1,0 +1,29 @@
+"""A random walk: the dynamics of the bimodal toy."""
+
+from __future__ import annotations
+
+from .._checks import positive
+from .._typing import Array, Float, Key, Scalar, tunable
+from .base import AbstractDynamics
+from .integrators import add_noise
+
+
+class RandomWalk(AbstractDynamics):
+    """x' = x + noise_std z, z ~ N(0, I).
+
+    Args:
+        noise_std: standard deviation per interval.
+        interval: model time per assimilation interval.
+    """
+
+    noise_std: Array = tunable(0.1)
+    interval: Array = tunable(1.0)
+
+    def __check_init__(self) -> None:
+        """Check the numbers."""
+        positive("noise_std", self.noise_std, zero=True)
+        positive("interval", self.interval)
+
+    def step(self, key: Key, x: Float[Array, " d"], t: Scalar) -> Float[Array, " d"]:
+        """Take one step of the walk."""
+        return add_noise(key, x, self.noise_std)

@@ -1,0 +1,12 @@
+"""Figures of an assimilation run: trajectories with bands, ensembles at one moment, and both.
+
+Arrays in, `matplotlib.figure.Figure` out. Pyplot is never used: no window opens, no global state is
+left behind, no display is needed. Needs matplotlib: ``pip install "kdediff_jax[plot]"``.
+"""
+
+from .composition import overview
+from .posteriors import ensemble_panels
+from .style import palette, save
+from .trajectories import trajectory
+
+__all__ = ["ensemble_panels", "overview", "palette", "save", "trajectory"]

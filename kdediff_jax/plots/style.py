@@ -1,0 +1,139 @@
+"""What all figures share: colours, canvas, axis limits, and saving."""
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Points = NDArray[np.float64]
+Series = Mapping[str, ArrayLike]
+
+# Okabe and Ito (2008): told apart with any of the common forms of colour blindness.
+_KNOWN = {"diffusion": "#0072B2", "kde": "#0072B2", "enkf": "#D55E00", "sir": "#009E73"}
+_OTHERS = ("#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#5E4FA2")
+INK, MUTED, GRID = "#1A1A1A", "#5F6670", "#E3E6EA"
+_STYLE: Any = {
+    "font.size": 10.0,
+    "axes.edgecolor": "#9AA1AB",
+    "axes.labelcolor": INK,
+    "axes.titlesize": 10.5,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "text.color": INK,
+    "legend.frameon": False,
+}
+
+
+def palette(labels: Iterable[str]) -> dict[str, str]:
+    """Choose one colour per filter, colour-blind safe and the same in every figure.
+
+    Names containing "diffusion" or "kde", "enkf" and "sir" have their own; others take the rest in
+    order. Source: Okabe and Ito (2008), Color Universal Design.
+
+    Args:
+        labels: Names of the filters.
+
+    Returns:
+        Colour of each name.
+    """
+    colours: dict[str, str] = {}
+    free = list(_OTHERS)
+    for label in labels:
+        own = next((c for name, c in _KNOWN.items() if name in label.lower()), None)
+        if own is None or own in colours.values():
+            own = free.pop(0) if free else "#777777"
+        colours[label] = own
+    return colours
+
+
+def save(figure: "Figure", path: str | os.PathLike[str], *, force: bool = False) -> Path:
+    """Write a figure as PNG, whole or not at all; the parent folder is created.
+
+    Args:
+        figure: The figure.
+        path: Where to write; must end in ``.png``.
+        force: Whether a file already there may be replaced.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: If the name does not end in ``.png``.
+        FileExistsError: If the file exists and ``force`` is not set.
+    """
+    target = Path(path)
+    if target.suffix.lower() != ".png":
+        raise ValueError(f"path: expected a name ending in .png, got {target}")
+    if target.exists() and not force:
+        raise FileExistsError(f"{target} exists; choose another name or pass --force (force=True)")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    try:
+        figure.savefig(partial, format="png")
+        os.replace(partial, target)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            partial.unlink()
+    return target
+
+
+def style() -> contextlib.AbstractContextManager[None]:
+    """Return a context in which new axes have the look of this package."""
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise ImportError('plots need matplotlib: pip install "kdediff_jax[plot]"') from error
+    return matplotlib.rc_context(_STYLE)
+
+
+def canvas(height: float) -> "Figure":
+    """Return an empty figure, 1200 pixels wide, that lays itself out without overlaps."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(12.0, height), dpi=100, layout="constrained", facecolor="white")
+
+
+def name_panel(axis: "Axes", label: str, colour: str, notes: Mapping[str, str]) -> None:
+    """Write the filter's name, and its note if there is one, above its panel."""
+    text = f"{label}  ·  {notes[label]}" if label in notes else label
+    axis.set_title(text, loc="left", color=colour, fontweight="bold", pad=5)
+
+
+def limits(trusted: Points, others: Points) -> tuple[float, float]:
+    """Axis limits that hold all of the trusted values and, within reason, the bulk of the others.
+
+    Others may stretch the trusted range by half of it on each side: a diverged filter should be
+    seen to leave the panel, not flatten everything else.
+    """
+    trusted, others = trusted[np.isfinite(trusted)], others[np.isfinite(others)]
+    if trusted.size == 0:
+        return (0.0, 1.0)
+    low, high = float(trusted.min()), float(trusted.max())
+    room = 0.5 * (high - low) or max(float(np.std(others)) if others.size else 0.0, 1e-6) * 3
+    if others.size:
+        bulk = np.quantile(others, [0.01, 0.99])
+        low = min(low, max(float(bulk[0]), low - room))
+        high = max(high, min(float(bulk[1]), high + room))
+    margin = 0.06 * (high - low) or 0.5
+    return (low - margin, high + margin)
+
+
+def same_filters(name: str, mapping: Series, other: str, expected: Series) -> None:
+    """Check that two mappings name the same filters."""
+    if set(mapping) != set(expected):
+        raise ValueError(
+            f"{name}: expected the filters of {other}, {list(expected)}, got {list(mapping)}"
+        )

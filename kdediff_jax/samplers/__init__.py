@@ -1,0 +1,22 @@
+r"""Samplers of the conditional kernel density sum_i w_i N(x_i, h^2).
+
+ProbabilityFlow  deterministic reverse ODE from Gaussian latents, one adaptive diffrax solve.
+ReverseSDE       stochastic reverse diffusion (Anderson 1982), fixed steps.
+ExactMixture     draw a component, add kernel noise: the law both above converge to.
+
+All take (key, n, centres, log_weights, bandwidth) and return equally weighted samples.
+"""
+
+from .base import AbstractSampler, SamplerStats
+from .exact_mixture import ExactMixture
+from .probability_flow import ProbabilityFlow, per_member_pid
+from .reverse_sde import ReverseSDE
+
+__all__ = [
+    "AbstractSampler",
+    "ExactMixture",
+    "ProbabilityFlow",
+    "ReverseSDE",
+    "SamplerStats",
+    "per_member_pid",
+]

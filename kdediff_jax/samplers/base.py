@@ -1,0 +1,124 @@
+"""The sampler protocol and the coordinates in which the reverse diffusions are solved."""
+
+from __future__ import annotations
+
+import abc
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from .. import pairwise
+from .._checks import concrete, ensemble, per_coordinate, positive, same_members
+from .._typing import Array, Bool, Float, Int, Key, Scalar, like
+from ..schedules import AbstractSchedule
+
+
+class SamplerStats(NamedTuple):
+    """Cost and outcome of one draw: accepted steps, rejected steps, success."""
+
+    num_steps: Int[Array, ""]
+    num_rejected: Int[Array, ""]
+    ok: Bool[Array, ""]
+
+
+class AbstractSampler(eqx.Module):
+    """Draws n equally weighted samples of a Gaussian mixture with a common diagonal kernel."""
+
+    @abc.abstractmethod
+    def __call__(
+        self,
+        key: Key,
+        n: int,
+        centres: Float[Array, "m d"],
+        log_weights: Float[Array, " m"],
+        bandwidth: Float[Array, " d"] | Scalar,
+    ) -> tuple[Float[Array, "n d"], SamplerStats]:
+        """Return n samples and the cost of drawing them."""
+
+
+def checked(
+    centres: Array, log_weights: Array, bandwidth: Array | float
+) -> tuple[Array, Array, Array]:
+    """Return the mixture's three arrays in one dtype, or say which one does not fit."""
+    centres = ensemble("centres", centres, minimum=1)
+    same_members("log_weights", log_weights, "centres", centres)
+    positive("bandwidth", bandwidth)
+    per_coordinate("bandwidth", bandwidth, centres.shape[1])
+    return centres, like(centres, log_weights), like(centres, bandwidth)
+
+
+class Transport(NamedTuple):
+    """The mixture in coordinates of zero weighted mean and unit scale, with its noise range.
+
+    Tolerances become dimensionless, and a far origin costs float32 no digits.
+    """
+
+    centres: Float[Array, "m d"]
+    log_weights: Float[Array, " m"]
+    origin: Float[Array, " d"]
+    scale: Float[Array, " d"]
+    root: Float[Array, "d d"]  # root of the covariance of p at tau_max
+    prior_mean: Float[Array, " d"]
+    tau_min: Array
+    tau_max: Array
+
+    def initial(self, latents: Float[Array, "n d"], start: str) -> Float[Array, "n d"]:
+        """Place the latents at tau_max: by the mixture's moments, or as the paper does."""
+        if start == "matched":
+            return jnp.matmul(latents, self.root.T, precision="highest")
+        return self.prior_mean[None] + (self.tau_max / self.scale)[None] * latents
+
+    def pull(self, schedule: AbstractSchedule, t: Scalar, x: Float[Array, "n d"]) -> Array:
+        """Return (d log tau / dt) (m(x) - x)."""
+        t = like(x, t)
+        tau = schedule.tau(t, self.tau_min, self.tau_max) / self.scale
+        shift, _ = pairwise.softmax_shift(x, self.centres, self.log_weights, tau)
+        rate = schedule.rate(t, self.tau_min, self.tau_max)
+        return jnp.broadcast_to(rate, self.scale.shape)[None] * shift
+
+    def restore(self, x: Float[Array, "n d"]) -> Float[Array, "n d"]:
+        """Return points in the state's own coordinates."""
+        return self.origin[None] + x * self.scale[None]
+
+
+def transport(
+    centres: Array, log_weights: Array, bandwidth: Array | float, schedule: AbstractSchedule
+) -> tuple[Transport, Bool[Array, ""]]:
+    """Return the scaled problem, and whether tau_max lies above the bandwidth.
+
+    Raises:
+        ValueError: shapes that do not fit, a bandwidth that is not positive, or (where both are
+            concrete) tau_max not above the bandwidth.
+    """
+    centres, log_weights, bandwidth = checked(centres, log_weights, bandwidth)
+    d = centres.shape[1]
+    weights = jax.nn.softmax(log_weights)
+    base = jnp.mean(centres, axis=0)  # far origins: centre before weighting
+    local = centres - base[None]
+    shift = jnp.matmul(weights, local, precision="highest")
+    local = local - shift[None]
+    anomalies = local * jnp.sqrt(weights)[:, None]
+    covariance = jnp.matmul(anomalies.T, anomalies, precision="highest")
+    spread = jnp.sqrt(jnp.diagonal(covariance))
+    tau_max = schedule.start(bandwidth, spread)
+    top, low = concrete(tau_max), concrete(bandwidth)
+    if top is not None and low is not None and (top <= low).any():
+        raise ValueError(
+            f"tau_max: expected more than the state bandwidth {low.tolist()}, got {top.tolist()}"
+        )
+    variance = spread**2 if bandwidth.ndim else jnp.mean(spread**2)
+    scale = jnp.broadcast_to(jnp.sqrt(variance + bandwidth**2), (d,))
+    total = covariance + jnp.diag(jnp.broadcast_to(tau_max**2, (d,)))
+    problem = Transport(
+        centres=local / scale[None],
+        log_weights=log_weights,
+        origin=base + shift,
+        scale=scale,
+        root=jnp.linalg.cholesky(total) / scale[:, None],
+        prior_mean=-shift / scale,
+        tau_min=bandwidth,
+        tau_max=tau_max,
+    )
+    return problem, jnp.all(tau_max > bandwidth)

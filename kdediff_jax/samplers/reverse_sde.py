@@ -1,0 +1,108 @@
+"""Stochastic sampler: the reverse diffusion itself."""
+
+from __future__ import annotations
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import lineax
+
+from .. import latents as _latents
+from .._checks import choice, count, positive
+from .._typing import Array, Float, Key, Scalar, like, tunable
+from ..schedules import AbstractSchedule, VarianceExploding
+from .base import AbstractSampler, SamplerStats, transport
+
+
+class ReverseSDE(AbstractSampler):
+    r"""Reverse diffusion dx = (1 + λ²) (m(x) - x) du + λ sqrt(2) tau dW over u = log(tau_max/tau).
+
+    λ = 1 is the time reversal of the forward noise (Anderson 1982), λ = 0 the probability flow;
+    every λ has the same marginals. The noise is additive, so that Itô and Stratonovich agree.
+
+    Args:
+        schedule: noise schedule; the default starts five spreads wide.
+        solver: any diffrax SDE solver for additive noise driven by Brownian increments.
+        num_steps: equal steps in the schedule's time.
+        noise: λ.
+        start: as in `ProbabilityFlow`.
+
+    Raises:
+        ValueError: an unknown start, no steps, negative noise, tau_max not above the bandwidth.
+    """
+
+    schedule: AbstractSchedule = eqx.field(
+        default_factory=lambda: VarianceExploding(tau_max=5.0, relative=True)
+    )
+    solver: diffrax.AbstractSolver = eqx.field(default_factory=diffrax.EulerHeun)
+    num_steps: int = eqx.field(static=True, default=100)
+    noise: Array = tunable(1.0)
+    start: str = eqx.field(static=True, default="matched")
+
+    def __check_init__(self) -> None:
+        """Check the options."""
+        choice("start", self.start, ("matched", "prior"))
+        count("num_steps", self.num_steps)
+        positive("noise", self.noise, zero=True)
+
+    def __call__(
+        self,
+        key: Key,
+        n: int,
+        centres: Float[Array, "m d"],
+        log_weights: Float[Array, " m"],
+        bandwidth: Float[Array, " d"] | Scalar,
+    ) -> tuple[Float[Array, "n d"], SamplerStats]:
+        """Return n samples; every draw takes `num_steps` steps."""
+        problem, valid = transport(centres, log_weights, bandwidth, self.schedule)
+        start_key, path_key = jax.random.split(key)
+        dtype, d = problem.centres.dtype, problem.centres.shape[1]
+        z = _latents.draw(start_key, n, d, dtype, "independent")
+        noise = like(problem.centres, self.noise)
+
+        # diffrax needs Brownian paths to run forward: s = 1 - t
+        def drift(s, x, args):
+            return (1 + noise**2) * problem.pull(self.schedule, 1 - like(x, s), x)
+
+        def diffusion(s, x, args):
+            t = 1 - like(x, s)
+            tau = self.schedule.tau(t, problem.tau_min, problem.tau_max) / problem.scale
+            rate = self.schedule.rate(t, problem.tau_min, problem.tau_max)
+            # log-spaced schedules never end below zero, a traced tau_max under the bandwidth might
+            width = noise * jnp.sqrt(2 * jnp.maximum(rate, 0)) * tau
+            return lineax.DiagonalLinearOperator(jnp.broadcast_to(width[None], x.shape))
+
+        brownian = diffrax.UnsafeBrownianPath(
+            shape=jax.ShapeDtypeStruct((n, d), dtype),
+            key=path_key,
+            levy_area=_levy_area(self.solver),
+        )
+        solution = diffrax.diffeqsolve(
+            diffrax.MultiTerm(diffrax.ODETerm(drift), diffrax.ControlTerm(diffusion, brownian)),
+            self.solver,
+            t0=jnp.zeros((), dtype),
+            t1=jnp.ones((), dtype),
+            dt0=jnp.asarray(1 / self.num_steps, dtype),
+            y0=problem.initial(z, self.start),
+            saveat=diffrax.SaveAt(t1=True),
+            # rounding of n dt may leave a sliver of a step at the end
+            max_steps=self.num_steps + 1,
+            adjoint=diffrax.DirectAdjoint(),
+            throw=False,
+        )
+        assert solution.ys is not None  # t1 is saved
+        stats = SamplerStats(
+            num_steps=solution.stats["num_accepted_steps"],
+            num_rejected=solution.stats["num_rejected_steps"],
+            ok=valid & (solution.result == diffrax.RESULTS.successful),
+        )
+        return problem.restore(solution.ys[0]), stats
+
+
+def _levy_area(solver: diffrax.AbstractSolver) -> type:
+    """Return the least Brownian information that the solver needs."""
+    wanted = getattr(solver, "minimal_levy_area", diffrax.BrownianIncrement)
+    if issubclass(diffrax.BrownianIncrement, wanted):
+        return diffrax.BrownianIncrement
+    return diffrax.SpaceTimeLevyArea

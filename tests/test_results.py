@@ -1,0 +1,211 @@
+"""Result files: what goes in comes out, nothing is overwritten by accident or left half-written."""
+
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kdediff_jax import results
+from kdediff_jax.results import netcdf, origin
+
+xr = pytest.importorskip("xarray")
+pytest.importorskip("h5netcdf")
+pytest.importorskip("h5py")
+
+
+def example(value=1.0):
+    rng = np.random.default_rng(0)
+    rmse = rng.normal(size=(4, 3)).astype(np.float32)
+    rmse[1, 2] = np.nan
+    return results.dataset(
+        {
+            "rmse": (("cycle", "filter"), rmse, {"units": "1", "long_name": "error"}),
+            "w2": (("cycle",), jnp.full((4,), value), {}),
+            "ok": (("cycle",), np.array([True, False, True, True]), {}),
+            "steps": ((), np.int32(7), {"units": "days"}),
+        },
+        {"experiment": "lorenz63-z", "members": 50, "tau_max": 30.0},
+        coords={
+            "cycle": (("cycle",), np.arange(4, dtype=np.float64), {"units": "days"}),
+            "filter": (("filter",), ["KDE", "EnKF", "SIR"], {}),
+        },
+    )
+
+
+def test_round_trip_keeps_values_dtypes_and_attributes(tmp_path):
+    ds = example()
+    path = results.write(ds, tmp_path / "deep" / "run.nc")
+    back = results.read(path)
+    xr.testing.assert_identical(back, ds)
+    for name in ("rmse", "w2", "ok", "steps", "cycle"):
+        assert back[name].dtype == ds[name].dtype
+    assert all(type(back.attrs[key]) is type(value) for key, value in ds.attrs.items())
+    assert os.listdir(path.parent) == ["run.nc"]
+    path.unlink()  # read() has let go of the file
+
+
+def test_large_arrays_are_compressed(tmp_path):
+    ds = results.dataset({"x": (("n",), np.zeros(100_000), {})}, {})
+    assert results.write(ds, tmp_path / "x.nc").stat().st_size < 40_000
+
+
+def test_existing_file_needs_force(tmp_path):
+    path = results.write(example(1.0), tmp_path / "run.nc")
+    for call in (
+        lambda: results.prepare_output(path, force=False),
+        lambda: results.write(example(2.0), path),
+    ):
+        with pytest.raises(FileExistsError, match=r"run\.nc.*--force"):
+            call()
+    assert results.read(path)["w2"][0] == 1.0
+    assert results.prepare_output(path, force=True) == path
+    assert results.read(path)["w2"][0] == 1.0  # preparing destroys nothing
+    results.write(example(2.0), path, force=True)
+    assert results.read(path)["w2"][0] == 2.0
+
+
+def test_prepare_output_creates_the_folder_and_leaves_nothing_in_it(tmp_path):
+    path = results.prepare_output(str(tmp_path / "a" / "b" / "run.nc"), force=False)
+    assert isinstance(path, Path) and os.listdir(path.parent) == []
+
+
+def test_unwritable_places_are_named(tmp_path, monkeypatch):
+    blocker = tmp_path / "file"
+    blocker.write_text("")
+    with pytest.raises(NotADirectoryError, match="file is not a folder"):
+        results.prepare_output(blocker / "sub" / "run.nc", force=False)
+    with pytest.raises(IsADirectoryError, match="it is a folder"):
+        results.prepare_output(tmp_path, force=True)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(PermissionError, match=r"run\.nc.*no write permission"):
+        results.prepare_output(tmp_path / "run.nc", force=False)
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder that root cannot write")
+def test_a_folder_that_even_root_cannot_write():
+    with pytest.raises(PermissionError, match="cannot write /proc"):
+        results.prepare_output("/proc/kdediff/run.nc", force=False)
+
+
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
+@pytest.mark.parametrize("older", [False, True])
+def test_interrupted_write_leaves_no_trace(tmp_path, monkeypatch, error, older):
+    path = tmp_path / "run.nc"
+    if older:
+        results.write(example(1.0), path)
+
+    def half(self, target, **_):
+        Path(target).write_bytes(b"\x89HDF half of it")
+        raise error
+
+    monkeypatch.setattr(xr.Dataset, "to_netcdf", half)
+    with pytest.raises(type(error)):
+        results.write(example(2.0), path, force=True)
+    assert os.listdir(tmp_path) == (["run.nc"] if older else [])
+    if older:
+        assert results.read(path)["w2"][0] == 1.0
+
+
+def test_foreign_files_are_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no such result file"):
+        results.read(tmp_path / "absent.nc")
+    text, foreign, newer = (tmp_path / name for name in ("text.nc", "foreign.nc", "newer.nc"))
+    text.write_text("not a result")
+    with pytest.raises(ValueError, match=r"text\.nc is not a NetCDF"):
+        results.read(text)
+    xr.Dataset({"x": ("n", np.ones(3))}).to_netcdf(foreign, engine="h5netcdf")
+    with pytest.raises(ValueError, match=r"foreign\.nc is a NetCDF file, but not"):
+        results.read(foreign)
+    results.write(example().assign_attrs(format_version=netcdf.FORMAT_VERSION + 1), newer)
+    with pytest.raises(ValueError, match="format version"):
+        results.read(newer)
+    with pytest.raises(ValueError, match="expected a data set made by"):
+        results.write(xr.Dataset({"x": ("n", np.ones(3))}), tmp_path / "x.nc")
+
+
+def test_dataset_names_what_is_wrong():
+    with pytest.raises(ValueError, match=r"w2: expected the dimensions.*\(4, 2\)"):
+        results.dataset({"w2": (("cycle",), np.zeros((4, 2)), {})}, {})
+    with pytest.raises(TypeError, match="'settings' of attrs"):
+        results.dataset({}, {"settings": {"a": 1}})  # type: ignore[dict-item]
+    with pytest.raises(TypeError, match="'flag' of w2"):
+        results.dataset({"w2": (("cycle",), np.zeros(4), {"flag": True})}, {})
+
+
+@dataclasses.dataclass
+class Scheme:
+    bandwidth: object
+    rule: object
+
+
+def test_provenance_says_how_it_was_made(tmp_path):
+    settings = {
+        "members": 50,
+        "scheme": Scheme(jnp.asarray([0.5, 1.0]), np.linalg.norm),
+        "path": Path("/tmp/x"),
+        "grid": (1, 2),
+        "none": None,
+    }
+    attrs = results.provenance(settings, seed=3)
+    assert {"kdediff_jax", "commit", "created", "command", "diffrax", "equinox"} <= set(attrs)
+    assert attrs["jax"] == jax.__version__ and attrs["numpy"] == np.__version__
+    assert attrs["seed"] == 3 and attrs["device_count"] == len(jax.devices())
+    assert attrs["platform"] == jax.devices()[0].platform
+    assert attrs["x64"] == int(jax.config.jax_enable_x64)
+    stored = json.loads(attrs["settings"])
+    assert stored["scheme"]["type"] == "Scheme" and stored["scheme"]["bandwidth"] == [0.5, 1.0]
+    assert stored["scheme"]["rule"].endswith("norm") and stored["path"] == "/tmp/x"
+    back = results.read(results.write(results.dataset({}, attrs), tmp_path / "p.nc"))
+    assert {key: back.attrs[key] for key in attrs} == attrs
+    with jax.enable_x64(True):
+        assert results.provenance({}, seed=0)["x64"] == 1
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+def test_commit_of_the_checkout_that_tracks_the_package(tmp_path):
+    def git(*arguments):
+        identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+        done = subprocess.run(
+            ["git", "-C", tmp_path, *identity, *arguments], check=True, capture_output=True
+        )
+        return done.stdout.decode().strip()
+
+    source, table = tmp_path / "package" / "results.py", tmp_path / "table.csv"
+    source.parent.mkdir()
+    source.write_text("a = 1\n")
+    table.write_text("1\n")
+    assert origin._commit(source) == "unknown"
+    git("init", "-q")
+    assert origin._commit(source) == "unknown"  # there, but not tracked
+    git("add", ".")
+    git("commit", "-q", "-m", "first")
+    head = git("rev-parse", "HEAD")
+    assert origin._commit(source) == head
+    table.write_text("2\n")
+    assert origin._commit(source) == head
+    source.write_text("a = 2\n")
+    assert origin._commit(source) == f"{head}-dirty"
+
+
+def test_import_needs_neither_xarray_nor_a_backend():
+    code = (
+        "import sys, kdediff_jax.results\n"
+        "assert 'xarray' not in sys.modules and 'h5netcdf' not in sys.modules\n"
+        "bridge = sys.modules.get('jax._src.xla_bridge')\n"
+        "assert bridge is None or not bridge._backends\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_missing_extra_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "h5netcdf", None)
+    with pytest.raises(ImportError, match=r"kdediff_jax\[results\]"):
+        results.dataset({}, {})
