@@ -16,11 +16,12 @@ from __future__ import annotations
 import math
 
 import jax.numpy as jnp
-from jax.nn import log_softmax
+from jax import lax
+from jax.nn import log_softmax, softmax
 from jax.scipy.special import logsumexp
 
 from . import pairwise
-from ._checks import ensemble, per_coordinate, positive, same_members, vector
+from ._checks import ensemble, floating, per_coordinate, positive, same_members, vector
 from ._typing import Array, Float, Scalar, like
 
 __all__ = ["denoiser", "effective_sample_size", "log_density", "log_weights", "score"]
@@ -125,7 +126,7 @@ def _shift(x, centres, log_weights, tau):
 
 def _prepare(x, centres, tau, log_weights):
     """Check, and centre both clouds: a far origin must not cost digits of the distances."""
-    centres = ensemble("centres", centres, minimum=1)
+    centres, x = ensemble("centres", centres, minimum=1), floating("x", x)
     d = centres.shape[1]
     if jnp.ndim(x) not in (1, 2) or jnp.shape(x)[-1] != d:
         raise ValueError(f"x: expected shape ({d},) or (q, {d}), got {jnp.shape(x)}")
@@ -133,5 +134,7 @@ def _prepare(x, centres, tau, log_weights):
     positive("tau", tau)
     per_coordinate("tau", tau, d)
     points = like(centres, x).reshape(-1, d)
-    origin = jnp.mean(centres, axis=0, keepdims=True)
+    # weighted: a diverged member of no weight must not move it. The result does not depend on it
+    weights = softmax(like(centres, log_weights))
+    origin = lax.stop_gradient(jnp.matmul(weights[None], centres, precision="highest"))
     return points - origin, centres - origin, like(centres, tau), jnp.shape(x)

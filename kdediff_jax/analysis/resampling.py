@@ -54,7 +54,8 @@ def sort_along_principal_axis(
     Low-variance draws stratify whatever the order arranges: sorted, they stratify space.
     """
     weights = jax.nn.softmax(log_weights)
-    centred = ensemble - jnp.mean(ensemble, axis=0, keepdims=True)
+    # two passes for far origins; weighted, so that a diverged member of no weight costs no digits
+    centred = ensemble - jnp.matmul(weights[None], ensemble, precision="highest")
     centred = centred - jnp.matmul(weights[None], centred, precision="highest")
     anomalies = centred * jnp.sqrt(weights)[:, None]
     _, vectors = jnp.linalg.eigh(jnp.matmul(anomalies.T, anomalies, precision="highest"))

@@ -1,5 +1,7 @@
 """Is the ensemble's width honest? Rank histograms, a test of their flatness, and coverage."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import gammaincc
@@ -43,6 +45,11 @@ def rank_histogram(
     Source: Hamill (2001), Monthly Weather Review 129, 550.
     """
     ensembles, truths = _cycles(ensembles, truths)
+    return _count_ranks(ensembles, truths, key)
+
+
+@jax.jit
+def _count_ranks(ensembles: Array, truths: Array, key: Key | None) -> Array:
     _, n, d = ensembles.shape
     rank = jnp.sum(ensembles < truths[:, None, :], axis=1, dtype=jnp.int32)
     if key is not None:
@@ -97,7 +104,12 @@ def rank_flatness(
     k = counts.shape[-1]
     if num_bins is not None and not 2 <= num_bins <= k:
         raise ValueError(f"num_bins: expected 2 to the number of ranks, {k}, got {num_bins}")
-    rows = counts.reshape((-1, k))
+    return _flatness(counts, num_bins)
+
+
+@functools.partial(jax.jit, static_argnames="num_bins")
+def _flatness(counts: Array, num_bins: int | None) -> tuple[Array, Array]:
+    rows = counts.reshape((-1, counts.shape[-1]))
     statistic, freedom = jax.vmap(lambda row: _chi_square(row, num_bins))(rows)
     p_value = gammaincc(freedom / 2, statistic / 2)
     return statistic.reshape(counts.shape[:-1]), p_value.reshape(counts.shape[:-1])

@@ -1,7 +1,9 @@
 """Proper scores of a whole ensemble: CRPS per coordinate, energy score over all of them."""
 
+import functools
 import math
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -44,6 +46,11 @@ def crps(
     sorted form Jordan, Krueger and Lerch (2019), J. Stat. Software 90(12).
     """
     ensemble, truth = _inputs.ensemble_and_truth(ensemble, truth, min_members=2 if fair else 1)
+    return _crps(ensemble, truth, fair)
+
+
+@functools.partial(jax.jit, static_argnames="fair")
+def _crps(ensemble: Array, truth: Array, fair: bool) -> Array:
     n = ensemble.shape[-2]
     # Both terms ignore a common shift; taking the truth off first keeps float32's digits.
     errors = jnp.sort(ensemble - truth[..., None, :], axis=-2)
@@ -87,6 +94,11 @@ def energy_score(
     QJRMS 140, 1917.
     """
     ensemble, truth = _inputs.ensemble_and_truth(ensemble, truth, min_members=2 if fair else 1)
+    return _energy_score(ensemble, truth, fair)
+
+
+@functools.partial(jax.jit, static_argnames="fair")
+def _energy_score(ensemble: Array, truth: Array, fair: bool) -> Array:
     *lead, n, d = ensemble.shape
     half = 0.5 * (n / (n - 1) if fair else 1.0)
 

@@ -1,5 +1,6 @@
 """Wasserstein-2 distance between two ensembles: exact on the host, or sliced in JAX."""
 
+import functools
 import math
 from typing import Any
 
@@ -119,7 +120,11 @@ def sliced_wasserstein2(
             raise ValueError(f"{name}: expected shape (members, d), got {array.shape}")
     b = _inputs.matching("b", b, (b.shape[0], a.shape[1]), a, "a")
     _checks.count("num_projections", num_projections)
+    return _sliced(key, a, b, num_projections)
 
+
+@functools.partial(jax.jit, static_argnames="num_projections")
+def _sliced(key: Key, a: Array, b: Array, num_projections: int) -> Scalar:
     directions = jax.random.normal(key, (a.shape[1], num_projections), a.dtype)
     directions = directions / jnp.linalg.norm(directions, axis=0, keepdims=True)
     centre = lax.stop_gradient(jnp.mean(b, axis=0, keepdims=True))

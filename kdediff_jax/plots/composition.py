@@ -64,7 +64,7 @@ def overview(
     notes = {label: f"{score_name} {value:.3g}" for label, value in (scores or {}).items()}
     when = "" if moment is None else f" at {time_label} {moment:g}"
     with style():
-        height = 0.9 + 1.3 * len(means)
+        height = 0.9 + 1.4 * len(means)
         figure = canvas(height + 4.3)
         figure.suptitle(title, x=0.01, ha="left", fontsize=14, fontweight="bold")
         parts: Any = figure.subfigures(2, 1, height_ratios=[height, 3.9], hspace=0.03)

@@ -1,7 +1,7 @@
 """The analysis ensembles of one moment, a panel per filter."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -9,10 +9,14 @@ from numpy.typing import ArrayLike
 from .style import INK, MUTED, Points, Series, canvas, limits, name_panel, palette, style
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
 Clouds = dict[str, Points]
+
+_DASHES = (0, (2, 1.5))
+_SHADES = ["#E4E7EB", "#CBD0D7", "#AEB5BF"]
 
 
 def ensemble_panels(
@@ -98,16 +102,38 @@ def draw_ensembles(
             [(lo <= x) & (x <= hi) for x, (lo, hi) in zip(cloud.T, bounds, strict=True)], axis=0
         )
         if outside.any():
+            box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 2}
             where = {"transform": axis.transAxes, "ha": "right", "va": "top", "fontsize": 9}
-            axis.text(0.99, 0.98, f"{outside.sum()} members outside", color=MUTED, **where)
-        name_panel(axis, label, colours[label], notes)
+            text = f"{outside.sum()} of {len(cloud)} outside"
+            axis.text(0.99, 0.98, text, color=MUTED, bbox=box, zorder=5, **where)
+        name_panel(axis, label, colours[label], notes, width=110 // len(clouds))
         axis.set_xlabel(coordinates[0])
     axes[0].set_ylabel("density" if d == 1 else coordinates[1])
+    if d == 1 and reference is not None:  # a collapsed ensemble must not flatten the others
+        peak = _density(reference, 50, bounds[0])[0].max()
+        axes[0].set_ylim(0, min(axes[0].get_ylim()[1], 2 * peak))
     # The headline's line is reserved by the layout; the legend shares it.
     figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold")
-    handles, names = axes[0].get_legend_handles_labels()
-    legend = figure.legend(handles, names, loc="upper right", ncols=3, borderaxespad=0.2)
+    handles = _legend_handles(d, reference is not None)
+    legend = figure.legend(handles=handles, loc="upper right", ncols=3, borderaxespad=0.2)
     legend.set_in_layout(False)
+
+
+def _legend_handles(d: int, with_reference: bool) -> list["Artist"]:
+    """Legend entries in neutral grey, since they stand for every panel."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    dots: Any = {"linestyle": "none", "markeredgecolor": "white"}
+    if d == 1:
+        members: Artist = Patch(color=MUTED, alpha=0.4, linewidth=0, label="members")
+        reference: Artist = Line2D([], [], color=MUTED, linewidth=1.6, label="reference posterior")
+        truth = Line2D([], [], color=INK, linewidth=1.6, linestyle=_DASHES, label="truth")
+    else:
+        members = Line2D([], [], marker="o", markersize=7, color=MUTED, label="members", **dots)
+        reference = Patch(color=_SHADES[1], linewidth=0, label="reference posterior")
+        truth = Line2D([], [], marker="*", markersize=13, color=INK, label="truth", **dots)
+    return [members, reference, truth] if with_reference else [members, truth]
 
 
 def _histogram(
@@ -124,7 +150,7 @@ def _histogram(
     if reference is not None:
         heights, edges = _density(reference, 50, bounds[0])
         axis.stairs(heights, edges, color=MUTED, linewidth=1.6, label="reference posterior")
-    axis.axvline(truth[0, 0], color=INK, linewidth=1.6, linestyle=(0, (2, 1.5)), label="truth")
+    axis.axvline(truth[0, 0], color=INK, linewidth=1.6, linestyle=_DASHES, label="truth")
     axis.set_xlim(bounds[0])
 
 
@@ -138,9 +164,7 @@ def _scatter(
 ) -> None:
     if reference is not None:
         x, y, density = _smooth(reference, bounds)
-        shades = ["#E4E7EB", "#CBD0D7", "#AEB5BF"]
-        axis.contourf(x, y, density, levels=_regions(density, (0.95, 0.8, 0.5)), colors=shades)
-        axis.fill([], [], color=shades[1], linewidth=0, label="reference posterior")
+        axis.contourf(x, y, density, levels=_regions(density, (0.95, 0.8, 0.5)), colors=_SHADES)
     size = float(np.clip(4000 / len(members), 8, 40))
     look = {"s": size, "alpha": 0.6, "linewidths": 0.4, "edgecolors": "white"}
     axis.scatter(members[:, 0], members[:, 1], color=colour, label="members", **look)
@@ -157,12 +181,18 @@ def _density(points: Points, bins: int, bounds: tuple[float, float]) -> tuple[Po
 
 
 def _smooth(points: Points, bounds: list[tuple[float, float]]) -> tuple[Points, Points, Points]:
-    """Kernel density on a grid; the bandwidth is half of Silverman's, so that peaks stay apart."""
+    """Kernel density on a grid, by a bandwidth that keeps peaks apart and their width.
+
+    Silverman's rule (times 0.7) on the scale of the densest quarter: the standard deviation of a
+    sample with two peaks is their distance.
+    """
     points = points[np.isfinite(points).all(axis=1)]
     kernels, grids = [], []
     for x, (low, high) in zip(points.T, bounds, strict=True):
         grid = np.linspace(low, high, 100)
-        width = max(0.5 * float(np.std(x)) * len(x) ** (-1 / 6), (high - low) / 200)
+        ordered, quarter = np.sort(x), len(x) // 4
+        scale = float(np.min(ordered[quarter:] - ordered[: len(x) - quarter])) / 0.637
+        width = max(0.7 * scale * len(x) ** (-1 / 6), (high - low) / 150)
         kernels.append(np.exp(-0.5 * ((grid[:, None] - x) / width) ** 2))
         grids.append(grid)
     return grids[0], grids[1], kernels[1] @ kernels[0].T

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import secrets
+import textwrap
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,12 +104,18 @@ def canvas(height: float) -> "Figure":
     """Return an empty figure, 1200 pixels wide, that lays itself out without overlaps."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(12.0, height), dpi=100, layout="constrained", facecolor="white")
+    figure = Figure(figsize=(12.0, height), dpi=100, layout="constrained", facecolor="white")
+    layout: Any = figure.get_layout_engine()
+    layout.set(w_pad=0.08, h_pad=0.08)
+    return figure
 
 
-def name_panel(axis: "Axes", label: str, colour: str, notes: Mapping[str, str]) -> None:
+def name_panel(
+    axis: "Axes", label: str, colour: str, notes: Mapping[str, str], width: int = 100
+) -> None:
     """Write the filter's name, and its note if there is one, above its panel."""
     text = f"{label}  ·  {notes[label]}" if label in notes else label
+    text = textwrap.fill(text, max(width, 12))
     axis.set_title(text, loc="left", color=colour, fontweight="bold", pad=5)
 
 

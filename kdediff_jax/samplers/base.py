@@ -95,7 +95,8 @@ def transport(
     centres, log_weights, bandwidth = checked(centres, log_weights, bandwidth)
     d = centres.shape[1]
     weights = jax.nn.softmax(log_weights)
-    base = jnp.mean(centres, axis=0)  # far origins: centre before weighting
+    # two passes for far origins; weighted, so that a diverged member of no weight costs no digits
+    base = jnp.matmul(weights, centres, precision="highest")
     local = centres - base[None]
     shift = jnp.matmul(weights, local, precision="highest")
     local = local - shift[None]
@@ -117,7 +118,7 @@ def transport(
         origin=base + shift,
         scale=scale,
         root=jnp.linalg.cholesky(total) / scale[:, None],
-        prior_mean=-shift / scale,
+        prior_mean=jnp.mean(local, axis=0) / scale,
         tau_min=bandwidth,
         tau_max=tau_max,
     )

@@ -1,0 +1,5 @@
+"""`python -m kdediff_jax` is `kdediff`."""
+
+from .cli import main
+
+main()

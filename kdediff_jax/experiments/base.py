@@ -1,0 +1,136 @@
+"""What an experiment consists of."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from .._checks import choice, count
+from .._typing import Array, Float, Key
+from ..analysis.base import AbstractAnalysis
+from ..analysis.enkf import EnKF
+from ..analysis.kde_diffusion import KDEDiffusion
+from ..analysis.sir import SIR
+from ..dynamics.base import AbstractDynamics
+from ..observations import AbstractObservation
+from ..samplers import AbstractSampler, ExactMixture, ProbabilityFlow, ReverseSDE
+from ..twin import twin_experiment
+from . import FILTERS
+
+class Expected(NamedTuple):
+    """One published or measured score that the experiment should reproduce."""
+
+    method: str
+    members: int
+    score: str
+    value: float
+    source: str
+
+
+class Twin(NamedTuple):
+    """A truth [T d], its measurements [T m] and the initial members [n d]."""
+
+    truth: Float[Array, "t d"]
+    ys: Float[Array, "t m"]
+    ensemble: Float[Array, "n d"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """A twin experiment: models, initial laws, filters' settings, expected scores.
+
+    Attributes:
+        name, summary: as in the catalogue.
+        dynamics: the members' dynamics.
+        truth_dynamics: the truth's.
+        observation: the measurement.
+        num_cycles: default number of cycles T.
+        initial: (key, n) -> (true initial state [d], members [n d]).
+        bandwidths: (state, measurement) bandwidths by ensemble size; the nearest size serves.
+        burn_in: cycles left out of the scores.
+        coordinates: names of the state's coordinates.
+        shown: coordinates of the picture: the first as trajectory, one or two as ensembles.
+        jitter, inflation: settings of SIR and EnKF.
+        sir_resampling: scheme of SIR.
+        exact: (key, ys, n) -> draws [T n d] of the exact posterior, where it is known; otherwise
+            the reference is a particle filter with `reference_particles`.
+        reference_particles: 0 for no reference posterior.
+        expected: scores to compare with.
+    """
+
+    name: str
+    summary: str
+    dynamics: AbstractDynamics
+    truth_dynamics: AbstractDynamics
+    observation: AbstractObservation
+    num_cycles: int
+    initial: Callable[[Key, int], tuple[Array, Array]]
+    bandwidths: Mapping[int, tuple[float, float]]
+    coordinates: tuple[str, ...]
+    shown: tuple[int, ...]
+    burn_in: int = 0
+    jitter: float = 0.0
+    inflation: float = 1.0
+    sir_resampling: str = "systematic"
+    exact: Callable[[Key, Array, int], Array] | None = None
+    reference_particles: int = 100_000
+    expected: tuple[Expected, ...] = ()
+
+    def twin(self, seed: int, members: int, num_cycles: int, dtype: jnp.dtype) -> Twin:
+        """Return truth, measurements and members of simulation `seed`.
+
+        Truth and measurements depend on the seed alone, not on the number of members.
+        """
+        count("members", members, 2)
+        count("num_cycles", num_cycles)
+        state_key, run_key = jax.random.split(jax.random.fold_in(jax.random.key(seed), 1))
+        x0, _ = self.initial(state_key, 2)
+        _, ensemble = self.initial(state_key, members)
+        x0, ensemble = x0.astype(dtype), ensemble.astype(dtype)
+        truth, ys = twin_experiment(
+            run_key, self.truth_dynamics, self.observation, x0, num_cycles
+        )
+        return Twin(truth, ys, ensemble)
+
+    def bandwidths_for(self, members: int) -> tuple[float, float]:
+        """Return the (state, measurement) bandwidths of the nearest ensemble size."""
+        nearest = min(self.bandwidths, key=lambda n: abs(jnp.log(n / members).item()))
+        return self.bandwidths[nearest]
+
+    def filter(
+        self,
+        name: str,
+        members: int,
+        *,
+        state_bandwidth: float | None = None,
+        obs_bandwidth: float | None = None,
+        flow: ProbabilityFlow | None = None,
+        inflation: float | None = None,
+        jitter: float | None = None,
+    ) -> AbstractAnalysis:
+        """Return a filter with this experiment's settings, or with those given.
+
+        Raises:
+            ValueError: an unknown filter, or a number out of range.
+        """
+        choice("filter", name, FILTERS)
+        if name == "enkf":
+            return EnKF(inflation=self.inflation if inflation is None else inflation)
+        if name == "sir":
+            jitter = self.jitter if jitter is None else jitter
+            return SIR(jitter=jitter, resampling=self.sir_resampling)
+        samplers: dict[str, AbstractSampler] = {
+            "kde": flow or ProbabilityFlow(),
+            "kde-sde": ReverseSDE(),
+            "kde-mixture": ExactMixture(),
+        }
+        h_x, h_y = self.bandwidths_for(members)
+        return KDEDiffusion(
+            state_bandwidth=h_x if state_bandwidth is None else state_bandwidth,
+            obs_bandwidth=h_y if obs_bandwidth is None else obs_bandwidth,
+            sampler=samplers[name],
+        )
