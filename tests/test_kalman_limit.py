@@ -13,7 +13,7 @@ import pytest
 
 import kdediff_jax as kd
 
-CYCLES, SMALL = 20, 25
+SMALL, LARGE = 16, 256
 H_X, H_Y, STD = 0.3, 0.3, 0.5
 OPERATOR = np.array([[1.0, 0.5]])
 START, SPREAD = np.array([1.0, -0.5]), 0.8
@@ -56,7 +56,7 @@ def moments(output):
     return output.info.mean, jnp.cov(output.analysis.T)
 
 
-def replicates(analysis, n, count):
+def replicates(analysis, n, count, *, level=0):
     """Return mean errors [count T 2] and covariance errors [count T 3] of independent runs."""
 
     def run(key):
@@ -65,8 +65,16 @@ def replicates(analysis, n, count):
         result = kd.assimilate(go, *problem(), analysis, ensemble, jnp.asarray(YS), save=moments)
         return *result.saved, result.info.ok
 
-    mean, covariance, ok = jax.jit(jax.vmap(run))(jax.random.split(jax.random.key(n), count))
+    # compiling is most of the cost: XLA need not optimise what runs for milliseconds
+    options = {"xla_backend_optimization_level": level}
+    keys = jax.random.split(jax.random.key(n), count)
+    mean, covariance, ok = jax.jit(jax.vmap(run), compiler_options=options)(keys)
     assert np.all(ok)
+    return flat(mean, covariance)
+
+
+def flat(mean, covariance):
+    """Return the 2 entries of a mean and the 3 of a covariance side by side."""
     return np.concatenate([mean, np.asarray(covariance)[..., [0, 0, 1], [0, 1, 1]]], axis=-1)
 
 
@@ -78,22 +86,27 @@ def rms(errors):
     return np.sqrt(mean), square.std(ddof=1) / (2 * mean * np.sqrt(square.size))
 
 
+def z_scores(errors):
+    """Return the average error in units of its standard error."""
+    return errors.mean(axis=0) / (errors.std(axis=0, ddof=1) / np.sqrt(errors.shape[0]))
+
+
 @pytest.mark.parametrize("name", FILTERS)
 def test_tends_to_kalman(name):
     make, limit = FILTERS[name]
-    exact = kalman(*limit)
-    exact = np.concatenate([exact.mean, np.asarray(exact.covariance)[:, [0, 0, 1], [0, 1, 1]]], -1)
-    large = replicates(make(), 16 * SMALL, 24) - exact
-    small = replicates(make(), SMALL, 96)[:, 0] - exact[0]
-    # the average over replicates is within 5 of its standard errors of zero, in the first analysis
-    # and in every cycle of the run (the O(1/N) bias of every filter is a fraction of one)
-    z = large.mean(axis=0) / (large.std(axis=0, ddof=1) / np.sqrt(large.shape[0]))
-    assert np.abs(z).max() < 5
-    # one replicate alone is close: 5 of its standard deviations, and those are small
-    assert large.std(axis=0, ddof=1).max() < 0.15
+    exact = flat(*kalman(*limit))
+    solve = name in ("flow", "sde")
+    large = replicates(make(), LARGE, 24, level=2 if solve else 0)
+    # the average over replicates is the Kalman filter within 5 of its standard errors, in the first
+    # analysis and in every cycle of the run (the bias O(1/N) is at most about one of them)
+    assert np.abs(z_scores(large - exact)).max() < 5
+    if limit is KDE:  # and the test would see the kernels left out
+        assert np.abs(z_scores(large - flat(*kalman(*EXACT)))[0]).max() > 10
     # 16 times the members, a quarter of the error, for the mean and for the covariance
+    small = replicates(make(), SMALL, 96)
     for part in (slice(0, 2), slice(2, 5)):
-        (coarse, a), (fine, b) = rms(small[:, part]), rms(large[:, 0, part])
+        coarse, a = rms((small - exact)[:, 0, part])
+        fine, b = rms((large - exact)[:, 0, part])
         error = np.hypot(a, b)
         assert error < 0.2  # else the comparison would say nothing
         assert abs(np.log(coarse / fine / 4)) < 5 * error

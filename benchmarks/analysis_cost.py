@@ -1,0 +1,236 @@
+"""Cost of one analysis: the flow against a direct NumPy/SciPy solve of the same ODE.
+
+    python benchmarks/analysis_cost.py          writes results/analysis_cost.json
+
+The mixture is a real one: a forecast of `lorenz63-z` (N = 250, d = 3) with its weights, and of
+Lorenz-96 in 10 and 20 dimensions. Same latents, same start (the paper's prior start, tau_max 30),
+same clock (log tau); the peer is `scipy.integrate.solve_ivp(RK45)` with `cdist` and `softmax`.
+"""
+
+from __future__ import annotations
+
+import time
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from common import interleaved_medians, median_seconds, save
+from scipy.integrate import solve_ivp
+from scipy.spatial.distance import cdist
+from scipy.special import softmax
+
+import kdediff_jax as kd
+from kdediff_jax import experiments, kde, pairwise
+from kdediff_jax.experiments.run import run_filter
+
+N, TAU_MAX = 250, 30.0
+
+
+def forecast_and_predicted(output):
+    """Store what an analysis starts from."""
+    return output.forecast, output.y
+
+
+def lorenz63_problem():
+    """Return (centres, log-weights, bandwidth) of cycle 50 of `lorenz63-z`."""
+    experiment = experiments.load("lorenz63-z")
+    twin = experiment.twin(0, N, 50, jnp.dtype(jnp.float32))
+    run = run_filter(
+        experiment, experiment.filter("kde", N), twin, 0, save=forecast_and_predicted
+    )
+    return problem(experiment.observation, *run.result.saved, experiment.bandwidths_for(N))
+
+
+def lorenz96_problem(d):
+    """Return the same for Lorenz-96, arctan of everything measured, after 50 cycles."""
+    model = kd.Lorenz96(interval=0.1, substeps=10, noise_std=0.01)
+    observation = kd.GaussianObservation(jnp.arctan, 0.5)
+    x0 = 8 + jax.random.normal(jax.random.key(d), (d,))
+    spun, _ = kd.twin_experiment(jax.random.key(1), model, observation, x0, 100)
+    truth, ys = kd.twin_experiment(jax.random.key(2), model, observation, spun[-1], 50)
+    members = spun[-1] + jax.random.normal(jax.random.key(3), (N, d))
+    h = (0.7, 1.5)
+    analysis = kd.KDEDiffusion(state_bandwidth=h[0], obs_bandwidth=h[1])
+    result = kd.assimilate(
+        jax.random.key(4), model, observation, analysis, members, ys, save=forecast_and_predicted
+    )
+    return problem(observation, *result.saved, h)
+
+
+def problem(observation, forecasts, ys, bandwidths):
+    keys = jax.random.split(jax.random.key(9), N)
+    forecast, y = jnp.asarray(forecasts[-1]), jnp.asarray(ys[-1])
+    predicted = jax.vmap(lambda k, x: observation.sample(k, x, 0.0))(keys, forecast)
+    return forecast, kde.log_weights(y, predicted, bandwidths[1]), bandwidths[0]
+
+
+def scipy_sample(latents, centres, log_weights, bandwidth, tolerance):
+    """The peer: the same ODE in u = log tau, written from the formulas."""
+    n, d = latents.shape
+
+    def reverse(u, flat):
+        x = flat.reshape(n, d)
+        tau = np.exp(u)
+        logits = log_weights - cdist(x, centres, "sqeuclidean") / (2 * tau**2)
+        return (x - softmax(logits, axis=1) @ centres).ravel()
+
+    start = (centres.mean(axis=0) + TAU_MAX * latents).ravel()
+    span = (np.log(TAU_MAX), np.log(bandwidth))
+    solution = solve_ivp(reverse, span, start, method="RK45", rtol=tolerance, atol=tolerance)
+    return solution.y[:, -1].reshape(n, d), len(solution.t) - 1, solution.nfev
+
+
+def flow_at(tolerance, **kwargs):
+    return kd.ProbabilityFlow(
+        schedule=kd.VarianceExploding(tau_max=TAU_MAX),
+        stepsize_controller=kd.per_member_pid(tolerance),
+        start="prior",
+        **kwargs,
+    )
+
+
+def compare(centres, log_weights, bandwidth):
+    """Time one analysis each, and say how far each is from the exact end of its own curve."""
+    latents = jax.random.normal(jax.random.key(5), centres.shape)
+    args = (latents, centres, log_weights, jnp.asarray(bandwidth))
+    wide = [np.asarray(a, np.float64) for a in args[:3]]
+    run = eqx.filter_jit(lambda flow, *args: flow.sample(*args))
+    default = kd.ProbabilityFlow()
+    with jax.enable_x64(True):
+        exact, _ = eqx.filter_jit(lambda *a: flow_at(1e-9, max_steps=4096).sample(*a))(
+            *[jnp.asarray(a, jnp.float64) for a in (*wide, bandwidth)]
+        )
+        exact = np.asarray(exact)
+
+    def error(samples):
+        """Median and largest distance to the exact curve's end, in bandwidths."""
+        distance = np.linalg.norm(np.asarray(samples) - exact, axis=1) / bandwidth
+        return {"median": float(np.median(distance)), "max": float(distance.max())}
+
+    rows = {}
+    peer, steps, evaluations = scipy_sample(*wide, bandwidth, 1e-5)
+    rows["scipy RK45 1e-5"] = {"steps": steps, "evaluations": evaluations, "error": error(peer)}
+    variants = {
+        "flow 1e-5": flow_at(1e-5),
+        "flow 1e-5 Dopri5": flow_at(1e-5, solver=diffrax.Dopri5()),
+        "flow 1e-3": flow_at(1e-3),
+    }
+    for name, flow in variants.items():
+        samples, stats = run(flow, *args)
+        rows[name] = {
+            "steps": int(stats.num_steps),
+            "rejected": int(stats.num_rejected),
+            "error": error(samples),
+        }
+    _, stats = run(default, *args)
+    rows["flow default"] = {"steps": int(stats.num_steps), "rejected": int(stats.num_rejected)}
+    calls = {name: lambda f=flow: run(f, *args)[0] for name, flow in variants.items()}
+    calls["flow default"] = lambda: run(default, *args)[0]
+    calls["scipy RK45 1e-5"] = lambda: scipy_sample(*wide, bandwidth, 1e-5)[0]
+    for name, seconds in interleaved_medians(calls).items():
+        rows[name]["milliseconds"] = 1e3 * seconds
+    for row in rows.values():
+        row["times faster than scipy"] = rows["scipy RK45 1e-5"]["milliseconds"] / row["milliseconds"]
+    return rows
+
+
+def posterior_accuracy(centres, log_weights, bandwidth, repeats=40):
+    """Exact W2 of N flow samples to 2000 exact draws, by tolerance: does the solver's error show?"""
+    draw = kd.ExactMixture(draws="multinomial")
+    reference, _ = draw(jax.random.key(0), 2000, centres, log_weights, jnp.asarray(bandwidth))
+    sampled = {}
+    flows = {
+        "flow default": kd.ProbabilityFlow(latents="independent"),
+        "flow prior 1e-5": flow_at(1e-5, latents="independent"),
+        "flow matched 1e-7": kd.ProbabilityFlow(
+            stepsize_controller=kd.per_member_pid(1e-6), latents="independent"
+        ),
+        "exact mixture": draw,
+    }
+    for name, sampler in flows.items():
+        call = eqx.filter_jit(
+            lambda key, s=sampler: s(key, N, centres, log_weights, jnp.asarray(bandwidth))[0]
+        )
+        distances = [
+            kd.metrics.wasserstein2(call(jax.random.key(100 + k)), reference)
+            for k in range(repeats)
+        ]
+        sampled[name] = {
+            "w2": float(np.mean(distances)),
+            "standard error": float(np.std(distances, ddof=1) / np.sqrt(repeats)),
+        }
+    return sampled
+
+
+def compile_times():
+    """Seconds to lower and compile a whole run of 1000 cycles."""
+    experiment = experiments.load("lorenz63-z")
+    twin = experiment.twin(0, N, 1000, jnp.dtype(jnp.float32))
+    out = {}
+    for name in ("kde", "kde-mixture", "enkf", "sir"):
+        analysis = experiment.filter(name, N)
+
+        @eqx.filter_jit
+        def whole(members, ys, modules):
+            return kd.assimilate(jax.random.key(0), *modules, members, ys)
+
+        modules = (experiment.dynamics, experiment.observation, analysis)
+        begin = time.perf_counter()
+        program = whole.lower(twin.ensemble, twin.ys, modules).compile()
+        compiled = time.perf_counter()
+        jax.block_until_ready(program(twin.ensemble, twin.ys, modules))
+        ran = time.perf_counter() - compiled
+        out[name] = {"compile seconds": compiled - begin, "run seconds": ran}
+    return out
+
+
+def tiles():
+    """Time one evaluation of the core against the dense softmax expression."""
+
+    def dense(x, c, b, tau):
+        squared = jnp.sum((x[:, None] - c[None]) ** 2, axis=-1)
+        return jax.nn.softmax(b[None] - squared / (2 * tau**2), axis=1) @ c
+
+    rows = []
+    for n, d in ((250, 3), (1024, 3), (4096, 3), (4096, 20), (16384, 3)):
+        x, c = (jax.random.normal(jax.random.key(k), (n, d)) for k in (0, 1))
+        args = (x, c, jnp.zeros(n), jnp.asarray(0.3))
+        tiled = jax.jit(lambda x, c, b, tau: x + pairwise.softmax_shift(x, c, b, tau)[0])
+        jitted = jax.jit(dense)
+        calls = {"tiled": lambda: tiled(*args), "dense": lambda: jitted(*args)}
+        seconds = interleaved_medians(calls, repeats=21 if n < 10_000 else 5)
+        rows.append(
+            {
+                "N": n,
+                "d": d,
+                "tile": pairwise.default_tile(n, n, 4),
+                **{f"{k} ns per pair": 1e9 * v / n**2 for k, v in seconds.items()},
+                "dense / tiled": seconds["dense"] / seconds["tiled"],
+            }
+        )
+    return rows
+
+
+def main():
+    problems = {3: lorenz63_problem(), 10: lorenz96_problem(10), 20: lorenz96_problem(20)}
+    body = {
+        "analysis": {f"d={d}": compare(*p) for d, p in problems.items()},
+        "posterior accuracy d=3": posterior_accuracy(*problems[3]),
+        "compile": compile_times(),
+        "core": tiles(),
+    }
+    for title, rows in body["analysis"].items():
+        for name, row in rows.items():
+            print(title, name, row)
+    for title in ("posterior accuracy d=3", "compile"):
+        for name, row in body[title].items():
+            print(title, name, row)
+    for row in body["core"]:
+        print(row)
+    save("analysis_cost", {"members": N, "tau_max": TAU_MAX}, body)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""What every benchmark script shares: timing and the record of where it ran."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from pathlib import Path
+
+import jax
+
+from kdediff_jax.results import provenance
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def median_seconds(call, *, repeats: int = 15, at_most: float = 20.0) -> float:
+    """Return the median wall time of `call()` after one warm-up call."""
+    jax.block_until_ready(call())
+    times, end = [], time.perf_counter() + at_most
+    while len(times) < repeats and (len(times) < 3 or time.perf_counter() < end):
+        begin = time.perf_counter()
+        jax.block_until_ready(call())
+        times.append(time.perf_counter() - begin)
+    return statistics.median(times)
+
+
+def interleaved_medians(calls: dict, *, repeats: int = 15) -> dict[str, float]:
+    """Return medians of several calls timed in turn: the machine's drift hits all alike."""
+    for call in calls.values():
+        jax.block_until_ready(call())
+    times = {name: [] for name in calls}
+    for _ in range(repeats):
+        for name, call in calls.items():
+            begin = time.perf_counter()
+            jax.block_until_ready(call())
+            times[name].append(time.perf_counter() - begin)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def save(name: str, settings: dict, body: dict, *, seed: int = 0) -> Path:
+    """Write `results/NAME.json` with provenance."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    record = {"provenance": provenance(settings, seed=seed), **body}
+    path.write_text(json.dumps(record, indent=1) + "\n")
+    print(f"wrote {path}")
+    return path
