@@ -207,6 +207,7 @@ def resume(
         ("dynamics", dynamics, "step"),
         ("observation", observation, "sample"),
         ("analysis", analysis, "__call__"),
+        ("save", save, "__call__"),
     ):
         if not callable(getattr(value, kind, None)) or isinstance(value, type):
             raise TypeError(f"{name}: expected an object with `{kind}`, got {value!r}")

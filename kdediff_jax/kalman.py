@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -35,11 +36,11 @@ def analysis(
     h = jnp.where(measured[:, None], operator, 0)
     both = measured[:, None] & measured[None, :]
     r = jnp.where(both, noise, 0) + jnp.diag(jnp.where(measured, 0, 1).astype(noise.dtype))
-    s = h @ covariance @ h.T + r
-    gain = jnp.linalg.solve(s, h @ covariance).T
-    rest = jnp.eye(mean.shape[0], dtype=mean.dtype) - gain @ h
-    innovation = jnp.where(measured, jnp.where(measured, y, 0) - h @ mean, 0)
-    return mean + gain @ innovation, rest @ covariance @ rest.T + gain @ r @ gain.T
+    s = _dot(h, covariance, h.T) + r
+    gain = jnp.linalg.solve(s, _dot(h, covariance)).T
+    rest = jnp.eye(mean.shape[0], dtype=mean.dtype) - _dot(gain, h)
+    innovation = jnp.where(measured, jnp.where(measured, y, 0) - _dot(h, mean), 0)
+    return mean + _dot(gain, innovation), _dot(rest, covariance, rest.T) + _dot(gain, r, gain.T)
 
 
 def kalman_filter(
@@ -58,7 +59,8 @@ def kalman_filter(
         dynamics: A and Q.
         operator: H.
         noise: R; give R + h_y^2 I for the limit of `KDEDiffusion`.
-        mean, covariance: of the initial state.
+        mean: of the initial state.
+        covariance: of the initial state.
         ys: measurements; NaN is missing.
         kernel_covariance: added to every analysis covariance, h_x^2 I for `KDEDiffusion`.
     """
@@ -71,9 +73,14 @@ def kalman_filter(
 
     def cycle(carry, y):
         m, p = carry
-        m, p = analysis(a @ m, a @ p @ a.T + root @ root.T, y, operator, noise)
+        m, p = analysis(_dot(a, m), _dot(a, p, a.T) + _dot(root, root.T), y, operator, noise)
         # a sequence without any measurement leaves a KDE filter's ensemble alone, kernel included
         p = p + jnp.where(jnp.all(jnp.isnan(y)), 0, 1).astype(p.dtype) * extra
         return (m, p), KalmanResult(m, p)
 
     return lax.scan(cycle, (mean, covariance), ys)[1]
+
+
+def _dot(*factors: Array) -> Array:
+    """Return the product at full precision: a reference must not run in TF32."""
+    return functools.reduce(lambda a, b: jnp.matmul(a, b, precision="highest"), factors)

@@ -3,7 +3,9 @@
 "independent"     plain draws.
 "stratified"      Latin hypercube: every coordinate has one draw in each of n equal strata
                   (McKay, Beckman and Conover 1979).
-"quasi"           rank-1 lattice with generators 1/phi_d^k (Roberts 2018), randomly shifted.
+"quasi"           rank-1 lattice with generators 1/phi_d^k (Roberts 2018), each coordinate ranked
+                  onto an even grid, then randomly shifted; for up to about five dimensions: beyond,
+                  single pairs of coordinates correlate more than independent draws do.
 "*-matched"       the same, then shifted and scaled so that the sample mean is 0 and the sample
                   covariance is I exactly (variances only where n < 2 (d + 1)).
 """
@@ -46,8 +48,10 @@ def draw(key: Key, n: int, d: int, dtype: jnp.dtype, kind: str) -> Float[Array, 
 
 
 def match_moments(z: Float[Array, "n d"]) -> Float[Array, "n d"]:
-    """Return z with sample mean 0 and sample covariance (divisor n) I, moved as little as needed."""
+    """Return z, moved to sample mean 0 and covariance (divisor n) I; one draw stays as it is."""
     n, d = z.shape
+    if n == 1:
+        return z
     z = z - jnp.mean(z, axis=0, keepdims=True)
     if n < 2 * (d + 1):  # too few draws to whiten
         return z / jnp.sqrt(jnp.mean(z**2, axis=0, keepdims=True))
@@ -70,6 +74,8 @@ def _lattice(key: Key, n: int, d: int, dtype: jnp.dtype) -> Float[Array, "n d"]:
     for _ in range(64):
         phi = (1 + phi) ** (1 / (d + 1))
     # in NumPy's float64: i / phi^k loses its fraction in float32 for large n
-    steps = np.arange(n)[:, None] * phi ** -np.arange(1.0, d + 1)[None]
-    points = jnp.asarray(steps % 1, dtype) + jax.random.uniform(key, (1, d), dtype)
+    steps = np.arange(n)[:, None] * phi ** -np.arange(1.0, d + 1)[None] % 1
+    # 1/phi^k may lie near a simple fraction, whose points bunch: ranks make every coordinate even
+    ranks = np.argsort(np.argsort(steps, axis=0), axis=0)
+    points = jnp.asarray(ranks / n, dtype) + jax.random.uniform(key, (1, d), dtype)
     return points % 1

@@ -10,7 +10,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ._checks import positive
+from ._checks import per_coordinate, positive, vector
 from ._typing import Array, Float, Key, Scalar, like, tunable
 
 
@@ -60,14 +60,15 @@ class GaussianObservation(AbstractAdditiveGaussian):
     def __check_init__(self) -> None:
         """Check the standard deviation."""
         positive("std", self.std)
-        if not callable(self.operator):
-            raise TypeError(f"operator: expected a callable, got {type(self.operator).__name__}")
+        if not callable(self.operator) or isinstance(self.operator, type):
+            raise TypeError(f"operator: expected a callable x -> h(x), got {self.operator!r}")
 
     def mean(self, x: Float[Array, " d"], t: Scalar) -> Float[Array, " m"]:
         """Return operator(x)."""
         value = self.operator(x)
         if jnp.ndim(value) != 1:
             raise ValueError(f"operator: expected a vector (m,), got shape {jnp.shape(value)}")
+        per_coordinate("std", self.std, value.shape[0])
         return value
 
     def covariance(self, m: int, dtype: jnp.dtype, t: Scalar) -> Float[Array, "m m"]:
@@ -82,6 +83,7 @@ class GaussianObservation(AbstractAdditiveGaussian):
     def log_likelihood(self, y: Float[Array, " m"], x: Float[Array, " d"], t: Scalar) -> Scalar:
         """Return the Gaussian log-density of the components that are not NaN."""
         value = self.mean(x, t)
+        vector("y", y, value.shape[0])
         std = jnp.broadcast_to(like(value, self.std), value.shape)
         missing = jnp.isnan(y)
         z = jnp.where(missing, 0, (jnp.where(missing, 0, y) - value) / std)

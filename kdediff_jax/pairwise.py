@@ -65,13 +65,16 @@ def softmax_shift(
         ValueError: a tile below one.
     """
     d = queries.shape[1]
-    inverse = 1 / jnp.broadcast_to(tau, (d,))
     q, c = queries, centres
+    inverse = 1 / tau
+    # one common width can wait until the squares are summed: two products less a pair and coordinate
+    common = 0.5 * inverse**2 if jnp.ndim(tau) == 0 else jnp.asarray(0.5, q.dtype)
+    each = None if jnp.ndim(tau) == 0 else inverse
 
     def reduce_tile(x, block, carry):
         c_t, values, b = block
         top, acc = carry
-        logits = b[None] - 0.5 * _squared_distance(x, c_t, inverse)
+        logits = b[None] - common * _squared_distance(x, c_t, each)
         new_top = lax.stop_gradient(jnp.maximum(top, jnp.max(logits, axis=1)))
         p = jnp.exp(logits - new_top[:, None])
         # the column of ones in `values` gives the denominator from the same product
@@ -100,14 +103,13 @@ def mean_distance(
     """Return the mean Euclidean distance over all pairs of rows, 1/(n m) sum_ij |a_i - b_j|."""
     centre = jnp.mean(b, axis=0, keepdims=True)
     x, c = a - centre, b - centre
-    inverse = jnp.ones_like(centre[0])
 
     def reduce_tile(x, block, carry):
         c_t, _, weight = block
-        squared = _squared_distance(x, c_t, inverse)
+        squared = _squared_distance(x, c_t)
         # the double where keeps the gradient at zero distance finite
-        safe = jnp.where(squared > 0, squared, 1)
-        distance = jnp.where(squared > 0, jnp.sqrt(safe), 0)
+        zero = squared <= 0
+        distance = jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, squared)))
         return carry + jnp.sum(jnp.where(weight[None] == 0, distance, 0), axis=1)
 
     rows, cols = _tiles(x, c, tile)
@@ -119,18 +121,20 @@ def mean_distance(
 
 
 def _squared_distance(
-    x: Float[Array, "q d"], c_t: Float[Array, "d n"], inverse: Float[Array, " d"]
+    x: Float[Array, "q d"], c_t: Float[Array, "d n"], inverse: Float[Array, " d"] | None = None
 ) -> Float[Array, "q n"]:
     """Return sum_j ((x_qj - c_jn) inverse_j)^2, by differences while d is small."""
     d = x.shape[1]
     if d <= DIFFERENCES_UP_TO:
         total = jnp.zeros((), x.dtype)
         for j in range(d):
-            # scaling after the difference: before it, rounding would grow with |x| / tau
-            difference = (x[:, j, None] - c_t[None, j]) * inverse[j]
+            difference = x[:, j, None] - c_t[None, j]
+            if inverse is not None:  # after the difference: before, rounding grows with |x| / tau
+                difference = difference * inverse[j]
             total = total + difference * difference
     else:
-        x, c_t = x * inverse[None], c_t * inverse[:, None]
+        if inverse is not None:
+            x, c_t = x * inverse[None], c_t * inverse[:, None]
         product = jnp.matmul(x, c_t, precision=_HIGHEST)
         norms = jnp.sum(x * x, axis=1)[:, None] + jnp.sum(c_t * c_t, axis=0)[None]
         total = jnp.maximum(norms - 2 * product, 0)

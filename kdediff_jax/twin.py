@@ -35,6 +35,12 @@ def twin_experiment(
     Returns:
         truth [T d] and measurements [T m], both at the ends of the intervals.
     """
+    for name, value, kind in (
+        ("dynamics", dynamics, "step"),
+        ("observation", observation, "sample"),
+    ):
+        if not callable(getattr(value, kind, None)) or isinstance(value, type):
+            raise TypeError(f"{name}: expected an object with `{kind}`, got {value!r}")
     x0 = vector("x0", x0, what="d")
     count("num_cycles", num_cycles)
     dynamics, observation = numbers_to_leaves((dynamics, observation))

@@ -101,6 +101,8 @@ class AbstractAnalysis(eqx.Module):
         """
         forecast = ensemble("forecast", forecast)
         y = like(forecast, vector("y", y))
+        if isinstance(observation, type):
+            raise TypeError(f"observation: expected an object with `sample`, got {observation!r}")
         safe, alive = with_stand_ins(forecast)
         outcome = self.analyse(key, safe, alive, y, observation, like(forecast, t))
         return guard(forecast, y, outcome)
@@ -132,6 +134,7 @@ def guard(
     keep = nothing_measured | ~enough
     analysis = jnp.where(keep, forecast, outcome.ensemble)
     finite = jnp.all(jnp.isfinite(outcome.ensemble)) & jnp.all(jnp.isfinite(outcome.mean))
+    finite = finite & jnp.isfinite(outcome.ess)  # draws by weights that are NaN may look sound
 
     def count(value):
         return jnp.where(keep, 0, jnp.asarray(value, jnp.int32))

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from .._checks import choice, positive, vector
 from .._typing import Array, Bool, Float, Key, Scalar, like, tunable
 from ..observations import AbstractAdditiveGaussian, AbstractObservation, sample_ensemble
-from .base import AbstractAnalysis, Outcome
+from .base import AbstractAnalysis, Outcome, with_stand_ins
 from .inflation import inflate
 
 
@@ -54,13 +54,14 @@ class EnKF(AbstractAnalysis):
                 "observation: expected one that states its mean and covariance (such as "
                 f"GaussianObservation) for noise='known', got {type(observation).__name__}"
             )
-        n = forecast.shape[0]
+        n, d = forecast.shape
         if gaussian and self.noise != "sampled":
             predicted = jax.vmap(lambda x: observation.mean(x, t))(forecast)
             m = predicted.shape[1]
             r = observation.covariance(m, forecast.dtype, t)
             e = jax.random.normal(key, (n, m), forecast.dtype)
-            e = (e - jnp.mean(e, axis=0, keepdims=True)) * (n / (n - 1)) ** 0.5  # centring shrinks the variance
+            # centring shrinks the variance
+            e = (e - jnp.mean(e, axis=0, keepdims=True)) * (n / (n - 1)) ** 0.5
             perturbation = _dot(e, jnp.linalg.cholesky(r).T)
         else:
             predicted = sample_ensemble(observation, key, forecast, t)
@@ -68,6 +69,9 @@ class EnKF(AbstractAnalysis):
             r = jnp.zeros((m, m), forecast.dtype)
             perturbation = jnp.zeros((1, 1), forecast.dtype)
         vector("y", y, m)
+        # a member whose prediction is not finite is replaced together with it: pairs stay pairs
+        pairs, alive = with_stand_ins(jnp.concatenate([forecast, predicted], axis=1), alive)
+        forecast, predicted = pairs[:, :d], pairs[:, d:]
         measured = ~jnp.isnan(y)
         known = jnp.where(measured, y, 0)[None]
         innovation = jnp.where(measured[None], known + perturbation - predicted, 0)
@@ -89,7 +93,11 @@ def _dot(a: Array, b: Array) -> Array:
 
 def _solve(s: Float[Array, "m m"], b: Float[Array, "m d"]) -> Float[Array, "m d"]:
     """Return the pseudo-inverse of S times b: with R unknown S has rank N - 1 at most."""
+    # as correlations, so that the units of the components do not decide what counts as zero
+    scale = jnp.sqrt(jnp.diagonal(s))
+    scale = jnp.where(scale > 0, scale, 1)[:, None]
+    s, b = s / (scale * scale.T), b / scale
     values, vectors = jnp.linalg.eigh(s)
     floor = jnp.max(jnp.abs(values)) * s.shape[0] * jnp.finfo(s.dtype).eps
     inverse = jnp.where(values > floor, 1 / jnp.where(values > floor, values, 1), 0)
-    return _dot(vectors, inverse[:, None] * _dot(vectors.T, b))
+    return _dot(vectors, inverse[:, None] * _dot(vectors.T, b)) / scale

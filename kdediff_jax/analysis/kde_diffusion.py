@@ -51,7 +51,7 @@ class KDEDiffusion(AbstractAnalysis):
             if not isinstance(value, AbstractBandwidth):
                 positive(name, value)
         if not isinstance(self.sampler, AbstractSampler):
-            raise TypeError(f"sampler: expected a sampler, got {type(self.sampler).__name__}")
+            raise TypeError(f"sampler: expected a sampler, got {self.sampler!r}")
 
     def analyse(
         self,

@@ -24,6 +24,8 @@ class SIR(AbstractAnalysis):
     Args:
         jitter: reg; 0 switches it off.
         resampling: "systematic", "stratified" or "multinomial".
+        jittered: "duplicates" moves the second and further copies of a member only, so that a
+            cycle that measures little adds little noise; "all" moves every member.
 
     Raises:
         ValueError: negative jitter, an unknown scheme.
@@ -32,11 +34,13 @@ class SIR(AbstractAnalysis):
 
     jitter: Array = tunable(0.0)
     resampling: str = eqx.field(static=True, default="systematic")
+    jittered: str = eqx.field(static=True, default="duplicates")
 
     def __check_init__(self) -> None:
         """Check the options."""
         positive("jitter", self.jitter, zero=True)
         choice("resampling", self.resampling, SCHEMES)
+        choice("jittered", self.jittered, ("duplicates", "all"))
 
     def analyse(
         self,
@@ -68,13 +72,18 @@ class SIR(AbstractAnalysis):
         centred = forecast - origin[None]
         shift = jnp.matmul(weights, centred, precision="highest")
         draw_key, jitter_key = jax.random.split(key)
-        analysis = forecast[resample(draw_key, log_weights, n, self.resampling)]
+        drawn = resample(draw_key, log_weights, n, self.resampling)
         anomalies = (centred - shift[None]) * jnp.sqrt(weights)[:, None]
         covariance = jnp.matmul(anomalies.T, anomalies, precision="highest")
         values, vectors = jnp.linalg.eigh(covariance)
         root = vectors * jnp.sqrt(jnp.maximum(values, 0))[None]
         z = jax.random.normal(jitter_key, (n, d), forecast.dtype)
         width = like(forecast, self.jitter) * n ** (-1 / (d + 4))
-        analysis = analysis + width * jnp.matmul(z, root.T, precision="highest")
+        noise = width * jnp.matmul(z, root.T, precision="highest")
+        if self.jittered == "duplicates":
+            place = jnp.arange(n)
+            first = place == jnp.full(n, n).at[drawn].min(place)[drawn]
+            noise = jnp.where(first[:, None], 0, noise)
+        analysis = forecast[drawn] + noise
         ess = kde.effective_sample_size(log_weights)
         return Outcome(analysis, origin + shift, ess, alive)

@@ -58,7 +58,7 @@ class Transport(NamedTuple):
     centres: Float[Array, "m d"]
     log_weights: Float[Array, " m"]
     origin: Float[Array, " d"]
-    scale: Float[Array, " d"]
+    scale: Float[Array, " d"] | Scalar
     root: Float[Array, "d d"]  # root of the covariance of p at tau_max
     prior_mean: Float[Array, " d"]
     tau_min: Array
@@ -68,25 +68,24 @@ class Transport(NamedTuple):
         """Place the latents at tau_max: by the mixture's moments, or as the paper does."""
         if start == "matched":
             return jnp.matmul(latents, self.root.T, precision="highest")
-        return self.prior_mean[None] + (self.tau_max / self.scale)[None] * latents
+        return self.prior_mean[None] + _row(self.tau_max / self.scale, latents) * latents
 
     def pull(self, schedule: AbstractSchedule, t: Scalar, x: Float[Array, "n d"]) -> Array:
         """Return (d log tau / dt) (m(x) - x)."""
         t = like(x, t)
         tau = schedule.tau(t, self.tau_min, self.tau_max) / self.scale
         shift, _ = pairwise.softmax_shift(x, self.centres, self.log_weights, tau)
-        rate = schedule.rate(t, self.tau_min, self.tau_max)
-        return jnp.broadcast_to(rate, self.scale.shape)[None] * shift
+        return _row(schedule.rate(t, self.tau_min, self.tau_max), x) * shift
 
     def restore(self, x: Float[Array, "n d"]) -> Float[Array, "n d"]:
         """Return points in the state's own coordinates."""
-        return self.origin[None] + x * self.scale[None]
+        return self.origin[None] + x * _row(self.scale, x)
 
 
 def transport(
     centres: Array, log_weights: Array, bandwidth: Array | float, schedule: AbstractSchedule
 ) -> tuple[Transport, Bool[Array, ""]]:
-    """Return the scaled problem, and whether tau_max lies above the bandwidth.
+    """Return the scaled problem, and whether 0 < bandwidth < tau_max, which may be traced.
 
     Raises:
         ValueError: shapes that do not fit, a bandwidth that is not positive, or (where both are
@@ -100,26 +99,33 @@ def transport(
     local = centres - base[None]
     shift = jnp.matmul(weights, local, precision="highest")
     local = local - shift[None]
-    anomalies = local * jnp.sqrt(weights)[:, None]
-    covariance = jnp.matmul(anomalies.T, anomalies, precision="highest")
-    spread = jnp.sqrt(jnp.diagonal(covariance))
+    covariance = jnp.matmul((local * weights[:, None]).T, local, precision="highest")
+    variances = jnp.diagonal(covariance)
+    # no square root of a zero weight or variance: its gradient would be infinity times zero
+    some = variances > 0
+    spread = jnp.where(some, jnp.sqrt(jnp.where(some, variances, 1)), 0)
     tau_max = schedule.start(bandwidth, spread)
     top, low = concrete(tau_max), concrete(bandwidth)
     if top is not None and low is not None and (top <= low).any():
         raise ValueError(
             f"tau_max: expected more than the state bandwidth {low.tolist()}, got {top.tolist()}"
         )
-    variance = spread**2 if bandwidth.ndim else jnp.mean(spread**2)
-    scale = jnp.broadcast_to(jnp.sqrt(variance + bandwidth**2), (d,))
+    variance = variances if bandwidth.ndim else jnp.mean(variances)
+    scale = jnp.sqrt(variance + bandwidth**2)
     total = covariance + jnp.diag(jnp.broadcast_to(tau_max**2, (d,)))
     problem = Transport(
-        centres=local / scale[None],
+        centres=local / _row(scale, local),
         log_weights=log_weights,
         origin=base + shift,
         scale=scale,
-        root=jnp.linalg.cholesky(total) / scale[:, None],
+        root=jnp.linalg.cholesky(total) / _row(scale, local).T,
         prior_mean=jnp.mean(local, axis=0) / scale,
         tau_min=bandwidth,
         tau_max=tau_max,
     )
-    return problem, jnp.all(tau_max > bandwidth)
+    return problem, jnp.all((bandwidth > 0) & (tau_max > bandwidth) & jnp.isfinite(tau_max))
+
+
+def _row(value: Array, x: Float[Array, "n d"]) -> Float[Array, "1 d"]:
+    """Return a number or a number per coordinate as a row that multiplies the members."""
+    return jnp.broadcast_to(value, x.shape[1:])[None]

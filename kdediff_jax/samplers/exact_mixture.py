@@ -52,4 +52,4 @@ class ExactMixture(AbstractSampler):
         z = _latents.draw(noise_key, n, centres.shape[1], centres.dtype, self.latents)
         none = jnp.zeros((), jnp.int32)
         kernel = jnp.broadcast_to(bandwidth, (centres.shape[1],))[None]
-        return centres[chosen] + kernel * z, SamplerStats(none, none, jnp.asarray(True))
+        return centres[chosen] + kernel * z, SamplerStats(none, none, jnp.all(bandwidth > 0))

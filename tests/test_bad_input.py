@@ -1,0 +1,383 @@
+"""What a user gets wrong: named at trace time, and survived with a flag at run time."""
+
+from __future__ import annotations
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import kdediff_jax as kd
+
+NAN, INF = float("nan"), float("inf")
+
+
+def kde(sampler=None, **kwargs):
+    kwargs = {"state_bandwidth": 0.5, "obs_bandwidth": 0.5, **kwargs}
+    return kd.KDEDiffusion(sampler=sampler or kd.ExactMixture(), **kwargs)
+
+
+SCHEMES = {
+    "flow": lambda: kde(kd.ProbabilityFlow(latents="independent")),
+    "sde": lambda: kde(kd.ReverseSDE(num_steps=20)),
+    "exact": lambda: kde(),
+    "enkf known": lambda: kd.EnKF(),
+    "enkf sampled": lambda: kd.EnKF(noise="sampled"),
+    "sir": lambda: kd.SIR(jitter=0.5),
+}
+
+
+def first(x):
+    return x[:1]
+
+
+def root(x):
+    """Measure something that a state may not have: the square root of a negative number is NaN."""
+    return jnp.stack([x[0], jnp.sqrt(x[1])])
+
+
+class BlackBox(kd.AbstractObservation):
+    def sample(self, key, x, t):
+        return x[:1]
+
+
+class Scalar(kd.AbstractObservation):
+    def sample(self, key, x, t):
+        return x[0]
+
+
+class Shrinks(kd.AbstractDynamics):
+    interval: float = 1.0
+
+    def step(self, key, x, t):
+        return x[:1]
+
+
+def observation(std=0.5):
+    return kd.GaussianObservation(first, std)
+
+
+def run(dynamics=None, obs=None, analysis=None, ensemble=None, ys=None, **kwargs):
+    defaults = kd.RandomWalk(), observation(), kd.EnKF(), jnp.ones((4, 2)), jnp.ones((3, 1))
+    given = dynamics, obs, analysis, ensemble, ys
+    args = [d if g is None else g for g, d in zip(given, defaults, strict=True)]
+    return kd.assimilate(jax.random.key(0), *args, **kwargs)
+
+
+def call(analysis, obs=None, forecast=None, y=None):
+    forecast = jnp.ones((4, 2)) if forecast is None else forecast
+    y = jnp.ones(1) if y is None else y
+    return analysis(jax.random.key(0), forecast, y, obs or observation())
+
+
+def update(forecast=(4, 2), predicted=(4, 1), y=(1,), **kwargs):
+    return kde(**kwargs).update(
+        jax.random.key(0), jnp.ones(forecast), jnp.ones(predicted), jnp.ones(y)
+    )
+
+
+def flow(**kwargs):
+    return kd.ProbabilityFlow(schedule=kd.VarianceExploding(**kwargs))
+
+
+# what is done, the error, and the argument, what was expected, and what came
+BAD = {
+    # shapes
+    "ensemble 1-d": (
+        lambda: run(ensemble=jnp.ones(4)),
+        ValueError,
+        "ensemble",
+        "(members, d)",
+        "(4,)",
+    ),
+    "ensemble empty": (lambda: run(ensemble=jnp.ones((0, 2))), ValueError, "ensemble", "2", "0"),
+    "ensemble of one": (lambda: run(ensemble=jnp.ones((1, 2))), ValueError, "ensemble", "2", "1"),
+    "ensemble without coordinates": (
+        *(lambda: run(ensemble=jnp.ones((4, 0))), ValueError),
+        *("ensemble", "one coordinate", "(4, 0)"),
+    ),
+    "ys 1-d": (lambda: run(ys=jnp.ones(3)), ValueError, "ys", "(cycles, m)", "(3,)"),
+    "y too long, enkf": (lambda: run(ys=jnp.ones((3, 2))), ValueError, "y", "(1,)", "(2,)"),
+    "y too long, kde": (lambda: call(kde(), y=jnp.ones(2)), ValueError, "y", "(1,)", "(2,)"),
+    "y too short, sir": (
+        *(lambda: call(kd.SIR(), kd.GaussianObservation(root, 1.0)), ValueError),
+        *("y", "(2,)", "(1,)"),
+    ),
+    "y 0-d": (lambda: call(kd.SIR(), y=jnp.ones(())), ValueError, "y", "(m,)", "()"),
+    "forecast of one": (
+        lambda: call(kde(), forecast=jnp.ones((1, 2))),
+        ValueError,
+        "forecast",
+        "2",
+        "1",
+    ),
+    "predicted rows": (lambda: update(predicted=(3, 1)), ValueError, "predicted", "(4)", "3 rows"),
+    "predicted 1-d": (
+        lambda: update(predicted=(4,)),
+        ValueError,
+        "predicted",
+        "(members, d)",
+        "(4,)",
+    ),
+    "update's y": (lambda: update(y=(2,)), ValueError, "y", "(1,)", "(2,)"),
+    "std per component": (
+        lambda: call(kd.EnKF(), observation([1.0] * 3)),
+        ValueError,
+        "std",
+        "(1,)",
+        "(3,)",
+    ),
+    "scalar sample": (lambda: call(kde(), Scalar()), ValueError, "observation", "(m,)", "()"),
+    "step's shape": (lambda: run(Shrinks()), ValueError, "dynamics", "[2]", "[1]"),
+    "state of another model": (lambda: run(kd.Lorenz63()), ValueError, "x", "(3,)", "(2,)"),
+    "x0": (
+        *(
+            lambda: kd.twin_experiment(
+                jax.random.key(0), kd.RandomWalk(), observation(), jnp.ones((1, 2)), 2
+            ),
+            ValueError,
+        ),
+        *("x0", "(d,)", "(1, 2)"),
+    ),
+    "Select out of range": (lambda: kd.Select((5,))(jnp.ones(2)), ValueError, "indices", "2", "5"),
+    "bandwidth per coordinate": (
+        *(lambda: update(state_bandwidth=[1.0] * 3), ValueError),
+        *("state_bandwidth", "(2,)", "(3,)"),
+    ),
+    # kinds and dtypes
+    "integer ensemble": (
+        *(lambda: run(ensemble=jnp.ones((4, 2), int)), TypeError),
+        *("ensemble", "floating", "int"),
+    ),
+    "integer ys": (lambda: run(ys=jnp.ones((3, 1), int)), TypeError, "ys", "floating", "int"),
+    "text": (lambda: run(ys="0.1"), TypeError, "ys", "floating", "str"),
+    "dynamics class": (lambda: run(kd.Lorenz63), TypeError, "dynamics", "`step`", "Lorenz63"),
+    "observation class": (
+        lambda: run(obs=BlackBox),
+        TypeError,
+        "observation",
+        "`sample`",
+        "BlackBox",
+    ),
+    "observation class, alone": (
+        *(lambda: call(kde(), BlackBox), TypeError),
+        *("observation", "`sample`", "BlackBox"),
+    ),
+    "analysis class": (lambda: run(analysis=kd.EnKF), TypeError, "analysis", "object", "EnKF"),
+    "analysis name": (lambda: run(analysis="EnKF"), TypeError, "analysis", "object", "EnKF"),
+    "save": (lambda: run(save="mean"), TypeError, "save", "object", "mean"),
+    "sampler class": (
+        lambda: kde(kd.ExactMixture),
+        TypeError,
+        "sampler",
+        "a sampler",
+        "ExactMixture",
+    ),
+    "rule class": (
+        lambda: kde(state_bandwidth=kd.Scott),
+        TypeError,
+        "state_bandwidth",
+        "number",
+        "Scott",
+    ),
+    "operator class": (
+        *(lambda: kd.GaussianObservation(kd.Select, 1.0), TypeError),
+        *("operator", "callable", "Select"),
+    ),
+    "twin class": (
+        *(
+            lambda: kd.twin_experiment(jax.random.key(0), kd.Lorenz96, BlackBox(), jnp.ones(5), 2),
+            TypeError,
+        ),
+        *("dynamics", "`step`", "Lorenz96"),
+    ),
+    "no likelihood": (
+        lambda: call(kd.SIR(), BlackBox()),
+        TypeError,
+        "observation",
+        "log_likelihood",
+        "BlackBox",
+    ),
+    "no known noise": (
+        *(lambda: call(kd.EnKF(noise="known"), BlackBox()), TypeError),
+        *("observation", "covariance", "BlackBox"),
+    ),
+    "boolean bandwidth": (
+        lambda: kde(obs_bandwidth=True),
+        TypeError,
+        "obs_bandwidth",
+        "number",
+        "True",
+    ),
+    # values
+    "infinite ys": (
+        lambda: run(ys=jnp.asarray([[1.0], [INF]])),
+        ValueError,
+        "ys",
+        "finite",
+        "row 1",
+    ),
+    "zero h_x": (
+        lambda: kde(state_bandwidth=0.0),
+        ValueError,
+        "state_bandwidth",
+        "positive",
+        "0.0",
+    ),
+    "negative h_y": (
+        lambda: kde(obs_bandwidth=[1, -2]),
+        ValueError,
+        "obs_bandwidth",
+        "positive",
+        "-2.0",
+    ),
+    "NaN h_x": (lambda: kde(state_bandwidth=NAN), ValueError, "state_bandwidth", "finite", "nan"),
+    "rule's factor": (lambda: kd.Silverman(-1.0), ValueError, "factor", "positive", "-1.0"),
+    "std": (lambda: observation(0.0), ValueError, "std", "positive", "0.0"),
+    "inflation": (lambda: kd.EnKF(inflation=0.0), ValueError, "inflation", "positive", "0.0"),
+    "jitter": (lambda: kd.SIR(jitter=-0.1), ValueError, "jitter", "not negative", "-0.1"),
+    "noise_std": (
+        lambda: kd.Lorenz63(noise_std=-1),
+        ValueError,
+        "noise_std",
+        "not negative",
+        "-1.0",
+    ),
+    "interval": (lambda: kd.Lorenz96(interval=0), ValueError, "interval", "positive", "0.0"),
+    "substeps": (lambda: kd.Lorenz63(substeps=0), ValueError, "substeps", "1", "0"),
+    "num_cycles": (
+        *(
+            lambda: kd.twin_experiment(
+                jax.random.key(0), kd.RandomWalk(), BlackBox(), jnp.ones(2), 2.5
+            ),
+            TypeError,
+        ),
+        *("num_cycles", "int", "float"),
+    ),
+    "tau_max below h_x": (
+        *(lambda: update(sampler=flow(tau_max=0.4)), ValueError),
+        *("tau_max", "0.5", "0.4"),
+    ),
+    "relative tau_max": (
+        lambda: flow(tau_max=0.5, relative=True),
+        ValueError,
+        "tau_max",
+        "1",
+        "0.5",
+    ),
+    # options: the nearest one is suggested
+    "kernel": (lambda: kde(kernel="produkt"), ValueError, "kernel", "mean 'product'", "'produkt'"),
+    "start": (
+        lambda: kd.ProbabilityFlow(start="priors"),
+        ValueError,
+        "start",
+        "mean 'prior'",
+        "'priors'",
+    ),
+    "latents": (
+        *(lambda: kd.ProbabilityFlow(latents="stratifed"), ValueError),
+        *("latents", "mean 'stratified'", "'stratifed'"),
+    ),
+    "spacing": (lambda: flow(spacing="lin"), ValueError, "spacing", "'linear'", "'lin'"),
+    "noise": (lambda: kd.EnKF(noise="know"), ValueError, "noise", "mean 'known'", "'know'"),
+    "resampling": (
+        *(lambda: kd.SIR(resampling="sistematic"), ValueError),
+        *("resampling", "mean 'systematic'", "'sistematic'"),
+    ),
+    "method": (lambda: kd.Lorenz96(method="rk5"), ValueError, "method", "mean 'rk4'", "'rk5'"),
+    "something else": (lambda: kd.EnKF(noise=3), ValueError, "noise", "'known'", "3"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_error_names_argument_expectation_and_what_came(case):
+    do, error, name, expected, got = BAD[case]
+    with pytest.raises(error) as caught:
+        do()
+    message = str(caught.value)
+    assert re.match(rf"{name}\b", message), message
+    _, _, after = message.partition("got")
+    assert expected in message and got in after, message
+
+
+def quick(function):
+    """Compile without LLVM's optimisation: most of the cost of a test of this size."""
+    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+def test_non_finite_and_far_input(name):
+    observed = kd.GaussianObservation(root, 0.2)
+
+    @quick
+    def analyse(forecast, y):
+        return SCHEMES[name]()(jax.random.key(1), forecast, y, observed)
+
+    good = 2 + jax.random.uniform(jax.random.key(0), (8, 2))
+    y = jnp.asarray([2.5, 1.6])
+    analysis, info = analyse(good, y)
+    assert info.ok and info.num_masked == 0 and np.isfinite(analysis).all()
+    assert np.abs(analysis - good).max() > 0.05
+    # a NaN, an infinity and a member whose measurement cannot be predicted: left out and counted
+    bad = good.at[1, 0].set(NAN).at[4, 1].set(INF).at[6, 1].set(-1.0)
+    analysis, info = analyse(bad, y)
+    assert info.ok and info.num_masked == 3
+    assert np.isfinite(analysis).all() and np.isfinite(info.mean).all()
+    assert np.all(np.abs(analysis - 2.5) < 4)  # near the others: a kernel of 0.5, a jitter, a gain
+    # one survivor is no ensemble
+    analysis, info = analyse(bad.at[2:6].set(NAN).at[7].set(NAN), y)
+    assert not info.ok and info.num_masked == 7
+    # nothing measured: the forecast as it came, bit for bit, whatever came
+    for forecast in (good, bad):
+        analysis, info = analyse(forecast, jnp.full(2, NAN))
+        np.testing.assert_array_equal(analysis, forecast)
+        assert info.ok and info.num_steps == 0 and np.isfinite(info.mean).all()
+    # a measurement 10^6 bandwidths away
+    for far in ([5e5, 1.6], [-5e5, NAN], [5e5, 5e5]):
+        analysis, info = analyse(good, jnp.asarray(far))
+        assert info.ok and np.isfinite(analysis).all() and np.isfinite(info.mean).all()
+        assert 1 - 1e-5 <= info.ess <= 8 + 1e-5
+    # an infinite one that was traced: a flag
+    _, info = analyse(good, jnp.asarray([INF, 1.6]))
+    assert not info.ok
+
+
+class Explodes(kd.AbstractDynamics):
+    interval: float = 1.0
+
+    def step(self, key, x, t):
+        # the third step (t = 2) loses every member but those near 1
+        return jnp.where((t > 1.5) & (x > 1.5), jnp.nan, x)
+
+
+def test_raise_if_failed_names_cycle_and_reason():
+    ensemble = jnp.asarray([[1.0], [2.0], [3.0], [4.0]])
+    result = run(Explodes(), None, kd.EnKF(), ensemble, jnp.full((4, 1), NAN))
+    np.testing.assert_array_equal(result.info.ok, [True, True, False, False])
+    with pytest.raises(
+        RuntimeError, match=r"cycle 2 \(counted from 0\).*3 of 4 members.*not finite"
+    ):
+        result.raise_if_failed()
+    # batched: the first failed cycle of the first failed run
+    ok = jnp.stack([jnp.ones(4, bool), result.info.ok])
+    info = jax.tree.map(lambda x: jnp.stack([x, x]), result.info)._replace(ok=ok)
+    batched = kd.FilterResult(None, info, result.state)
+    with pytest.raises(RuntimeError, match=r"cycle 2 of run \(1,\)"):
+        batched.raise_if_failed()
+    good = kd.FilterResult(None, result.info._replace(ok=jnp.ones(4, bool)), result.state)
+    assert good.raise_if_failed() is good
+
+
+def test_raise_if_failed_names_a_solve_out_of_steps():
+    sampler = kd.ProbabilityFlow(max_steps=2, latents="independent")
+    result = run(analysis=kde(sampler), ensemble=jax.random.normal(jax.random.key(2), (8, 2)))
+    with pytest.raises(RuntimeError, match=r"cycle 0 .*max_steps"):
+        result.raise_if_failed()
+
+
+def test_raise_if_failed_names_a_traced_infinity():
+    result = jax.jit(lambda ys: run(ys=ys, ensemble=jnp.eye(4, 2)))(jnp.asarray([[1.0], [INF]]))
+    with pytest.raises(RuntimeError, match=r"cycle 1 .*analysis is not finite"):
+        result.raise_if_failed()

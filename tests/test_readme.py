@@ -1,0 +1,50 @@
+"""The README's code runs, and its numbers are those of the committed results."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+
+import kdediff_jax as kd
+
+ROOT = Path(__file__).parent.parent
+TEXT = (ROOT / "README.md").read_text()
+
+
+def block(name):
+    inside = TEXT.split(f"<!-- {name}:start -->")[1].split(f"<!-- {name}:end -->")[0]
+    return re.search(r"```python\n(.*?)```", inside, re.DOTALL).group(1)
+
+
+def test_example_runs(capsys):
+    code = block("example")
+    assert len(code.strip().splitlines()) <= 20
+    exec(compile(code.replace("num_cycles=100", "num_cycles=5"), "README.md", "exec"), {})
+    assert "energy score" in capsys.readouterr().out
+
+
+def test_own_model_runs(key):
+    space = {"kd": kd, "jax": jax}
+    exec(compile(block("own-model"), "README.md", "exec"), space)
+    ensemble = jax.random.normal(key, (20, 2))
+    observation = kd.GaussianObservation(kd.Select((0,)), 0.5)
+    result = kd.assimilate(
+        key, space["Decay"](), observation, kd.EnKF(), ensemble, jax.numpy.zeros((3, 1))
+    )
+    assert result.raise_if_failed().mean.shape == (3, 2)
+
+
+def test_measured_section_is_current():
+    script = ROOT / "benchmarks" / "readme.py"
+    done = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("target", re.findall(r"\]\((?!http)([^)#]+)\)", TEXT))
+def test_relative_links_exist(target):
+    assert (ROOT / target).exists()
