@@ -139,8 +139,32 @@ def cycle(
 ) -> tuple[FilterState, CycleOutput]:
     """Run one cycle online: forecast over one interval, then assimilate y.
 
-    Wrap it in `eqx.filter_jit` in a loop of your own; `assimilate` scans this very function.
+    It is compiled on first use: a loop of your own needs no `jit`. `assimilate` scans the same
+    step, so that both give the same numbers.
     """
+    modules = _prepared(dynamics, observation, analysis)
+    return _compiled_step(state, *modules, like(state.ensemble, floating("y", y)))
+
+
+def _prepared(dynamics: Any, observation: Any, analysis: Any) -> tuple[Any, Any, Any]:
+    """Check the kinds, and turn stray Python floats into leaves: no new program for a new value."""
+    for name, value, kind in (
+        ("dynamics", dynamics, "step"),
+        ("observation", observation, "sample"),
+        ("analysis", analysis, "__call__"),
+    ):
+        if not callable(getattr(value, kind, None)) or isinstance(value, type):
+            raise TypeError(f"{name}: expected an object with `{kind}`, got {value!r}")
+    return numbers_to_leaves((dynamics, observation, analysis))
+
+
+def _step(
+    state: FilterState,
+    dynamics: AbstractDynamics,
+    observation: AbstractObservation,
+    analysis: AbstractAnalysis,
+    y: Float[Array, " m"],
+) -> tuple[FilterState, CycleOutput]:
     n = state.ensemble.shape[0]
     dtype = state.ensemble.dtype
     key = jax.random.fold_in(state.key, state.index)
@@ -157,6 +181,9 @@ def cycle(
     members, info = analysis(analysis_key, forecast, y, observation, t + interval)
     output = CycleOutput(forecast, members, y, t + interval, info)
     return state._replace(ensemble=members, index=state.index + 1), output
+
+
+_compiled_step = eqx.filter_jit(_step)
 
 
 def assimilate(
@@ -203,14 +230,9 @@ def resume(
     save: Callable[[CycleOutput], Any] = save_moments,
 ) -> FilterResult:
     """Go on from a state; in chunks it repeats an uninterrupted run. Arguments as `assimilate`."""
-    for name, value, kind in (
-        ("dynamics", dynamics, "step"),
-        ("observation", observation, "sample"),
-        ("analysis", analysis, "__call__"),
-        ("save", save, "__call__"),
-    ):
-        if not callable(getattr(value, kind, None)) or isinstance(value, type):
-            raise TypeError(f"{name}: expected an object with `{kind}`, got {value!r}")
+    modules = _prepared(dynamics, observation, analysis)
+    if not callable(save):
+        raise TypeError(f"save: expected a function of CycleOutput, got {save!r}")
     ys = floating("ys", ys)
     if ys.ndim != 2:
         raise ValueError(f"ys: expected shape (cycles, m), got {ys.shape}")
@@ -218,14 +240,13 @@ def resume(
     if known is not None and np.isinf(known).any():
         row = int(np.argwhere(np.isinf(known))[0, 0])
         raise ValueError(f"ys: expected finite numbers or NaN (missing), got infinity in row {row}")
-    modules = numbers_to_leaves((dynamics, observation, analysis))
     return _scan(state, modules, like(state.ensemble, ys), save)
 
 
 @eqx.filter_jit
-def _scan(state: FilterState, modules: tuple, ys: Array, save: Callable) -> FilterResult:
+def _scan(state: FilterState, modules: tuple[Any, Any, Any], ys: Array, save: Callable) -> FilterResult:
     def step(state, y):
-        state, output = cycle(state, *modules, y)
+        state, output = _step(state, *modules, y)
         return state, (save(output), output.info)
 
     state, (saved, info) = lax.scan(step, state, ys)

@@ -62,7 +62,10 @@ def resolve(bandwidth: Any, data: Float[Array, "n d"], name: str) -> Array:
 
 
 def _std(data: Float[Array, "n d"]) -> Float[Array, " d"]:
-    std = jnp.std(data, axis=0, ddof=1)
+    variance = jnp.var(data, axis=0, ddof=1)
+    # no square root of zero: its gradient is infinite
+    some = variance > 0
+    std = jnp.where(some, jnp.sqrt(jnp.where(some, variance, 1)), 0)
     # a constant coordinate still needs a positive width: rounding of the largest one, or of 1
     eps = jnp.finfo(data.dtype).eps
     return jnp.maximum(std, eps * jnp.where(jnp.max(std) > 0, jnp.max(std), 1))

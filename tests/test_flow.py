@@ -20,6 +20,16 @@ def mixture(dtype, n=6, d=2, q=9, seed=3):
     return tuple(jnp.asarray(a, dtype) for a in (*arrays[:2], np.log(arrays[2])))
 
 
+def precise(rtol, solver=None, **kwargs):
+    """A flow with an explicit solver and tolerance, whatever the defaults are."""
+    return ProbabilityFlow(
+        solver=solver or diffrax.Tsit5(),
+        stepsize_controller=per_member_pid(rtol),
+        max_steps=1024,
+        **kwargs,
+    )
+
+
 @eqx.filter_jit
 def run(flow, latents, centres, log_weights, bandwidth):
     return flow.sample(latents, centres, log_weights, jnp.asarray(bandwidth, centres.dtype))
@@ -48,7 +58,7 @@ def test_one_centre_contracts_every_latent(dtype, start, spacing):
     z, centres, _ = mixture(dtype, n=1)
     log_weights = jnp.zeros(1, dtype)
     schedule = VarianceExploding(tau_max=20.0, spacing=spacing)
-    flow = ProbabilityFlow(schedule=schedule, start=start, stepsize_controller=per_member_pid(1e-5))
+    flow = precise(1e-5, schedule=schedule, start=start)
     x, stats = run(flow, z, centres, log_weights, 0.3)
     assert x.dtype == dtype and bool(stats.ok) and int(stats.num_steps) > 0
     # some 30 steps with an error of 1e-5 of |x - c| each, for |z| up to 2.1
@@ -63,12 +73,8 @@ def test_the_prior_start_is_biased_as_predicted_and_the_matched_one_is_not(x64, 
     # Matched latents have exact moments, so that no sampling noise remains: what differs is bias.
     centres, mean, variance, h = jnp.arange(-8, 8.01, 0.1)[:, None], 2.0, 0.5, 0.2
     log_weights = -0.5 * (centres[:, 0] - mean) ** 2 / variance
-    flow = ProbabilityFlow(
-        schedule=VarianceExploding(tau_max=tau_max),
-        start=start,
-        stepsize_controller=per_member_pid(1e-6),
-        latents="stratified-matched",
-    )
+    schedule = VarianceExploding(tau_max=tau_max)
+    flow = precise(1e-6, schedule=schedule, start=start, latents="stratified-matched")
     x = np.asarray(draw(flow, jax.random.key(0), 64, centres, log_weights, h)[0])
     end = np.sqrt(variance + h**2)
     shrink = end / np.sqrt(variance + tau_max**2)
@@ -92,12 +98,8 @@ def test_solvers_and_clocks_agree_member_by_member(x64):
         (diffrax.Dopri8(), "log"),
         (diffrax.Tsit5(), "linear"),
     ]:
-        flow = ProbabilityFlow(
-            schedule=VarianceExploding(tau_max=10.0, spacing=spacing),
-            solver=solver,
-            stepsize_controller=per_member_pid(1e-7),
-            start="prior",
-        )
+        schedule = VarianceExploding(tau_max=10.0, spacing=spacing)
+        flow = precise(1e-7, solver, schedule=schedule, start="prior")
         name = f"{type(solver).__name__}-{spacing}"
         x, stats = run(flow, z, centres, log_weights, h)
         assert bool(stats.ok), name
@@ -125,9 +127,11 @@ def test_too_few_steps_are_a_status_and_no_exception():
 
 def test_constant_steps_take_dt0():
     args = mixture("float32")
-    constant = ProbabilityFlow(stepsize_controller=diffrax.ConstantStepSize(), dt0=-1 / 64)
+    constant = ProbabilityFlow(
+        solver=diffrax.Tsit5(), stepsize_controller=diffrax.ConstantStepSize(), dt0=-1 / 64
+    )
     x, stats = run(constant, *args, 0.3)
-    adaptive, _ = run(ProbabilityFlow(stepsize_controller=per_member_pid(1e-5)), *args, 0.3)
+    adaptive, _ = run(precise(1e-5), *args, 0.3)
     assert bool(stats.ok) and int(stats.num_steps) == 64
     # fifth order at a step of log(5 spreads / h) / 64 = 0.05; the worst member lies on a watershed
     assert np.median(np.abs(x - adaptive)) < 1e-4 and np.max(np.abs(x - adaptive)) < 1e-2
@@ -186,7 +190,7 @@ def test_gradients_of_samples_match_finite_differences(x64, mode):
     along = tuple(jnp.asarray(rng.normal(size=a.shape)) for a in at)
     along = (jnp.abs(along[0]), *along[1:])
     adjoint = diffrax.RecursiveCheckpointAdjoint() if mode == "reverse" else diffrax.ForwardMode()
-    flow = ProbabilityFlow(stepsize_controller=per_member_pid(1e-9), adjoint=adjoint)
+    flow = precise(1e-9, adjoint=adjoint)
 
     def value(bandwidth, centres, log_weights):
         return jnp.sum(seen * flow.sample(z, centres, log_weights, bandwidth)[0])

@@ -21,7 +21,7 @@ ROWS = (
         *("dynamics.base", "dynamics", "kde", "observations"),
         *("analysis.resampling", "analysis.inflation", "analysis.localisation"),
     ),
-    ("bandwidths", "kalman"),
+    ("bandwidths", "kalman", "samplers.exponential"),
     ("samplers.base", "samplers"),
     ("analysis.base", "analysis", "twin"),
     ("assimilation", "results"),

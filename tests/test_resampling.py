@@ -49,6 +49,17 @@ def test_one_weight_takes_every_draw(key, dtype, scheme):
         assert np.all(np.asarray(resample(key, log_weights, 100, scheme)) == sole)
 
 
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("extreme", [0.0, 1 - 2.0**-24])
+def test_extreme_uniforms_draw_no_member_of_zero_weight(key, monkeypatch, scheme, extreme):
+    monkeypatch.setattr(
+        jax.random, "uniform", lambda key, shape, dtype: jnp.full(shape, extreme, dtype)
+    )
+    log_weights = jnp.asarray([-jnp.inf, 0, -jnp.inf, 0, -jnp.inf], jnp.float32)
+    index = np.asarray(resample(key, log_weights, 4, scheme))  # points on the jumps of the sum
+    assert set(index.tolist()) <= {1, 3}
+
+
 def test_an_unknown_scheme_is_named_with_the_nearest(key):
     with pytest.raises(ValueError, match=r"resampling: .*did you mean 'systematic'"):
         resample(key, jnp.zeros(3), 3, "sistematic")

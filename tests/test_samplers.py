@@ -1,5 +1,7 @@
 """All samplers against the exact law of the mixture, and their common rules."""
 
+import functools
+
 import diffrax
 import equinox as eqx
 import jax
@@ -91,25 +93,30 @@ def test_systematic_draws_take_each_component_in_proportion(key):
     assert int(stats.num_steps) == int(stats.num_rejected) == 0
 
 
-@pytest.mark.parametrize("name", SDE)
-def test_without_noise_the_sde_is_the_flow(x64, key, name):
-    args, tight = arrays(x64), diffrax.PIDController(rtol=1e-8, atol=1e-8)
-    start_key, _ = jax.random.split(key)
-    z = jax.random.normal(start_key, (50, 2))
-    wanted, _ = eqx.filter_jit(ProbabilityFlow(stepsize_controller=tight).sample)(z, *args)
-    sizes = (50, 100, 200)
-    solvers = [ReverseSDE(solver=SDE[name].solver, num_steps=n, noise=0.0) for n in sizes]
-    # the median: a member on a watershed between centres may take another one
-    error = [np.median(np.abs(draw(s, key, 50, *args)[0] - wanted)) for s in solvers]
-    order = 1 if name == "EulerHeun" else 2  # in the drift
-    assert error[-1] < (2e-2 if order == 1 else 5e-4)
-    for coarse, fine in zip(error, error[1:], strict=False):
-        assert coarse / fine > 0.8 * 2**order
+@functools.cache
+def flow_from_the_first_half_of(key_seed):
+    """The flow's samples from the latents that `ReverseSDE` starts with, to 1e-8."""
+    start_key, _ = jax.random.split(jax.random.key(key_seed))
+    tight = diffrax.PIDController(rtol=1e-8, atol=1e-8)
+    flow = ProbabilityFlow(solver=diffrax.Tsit5(), stepsize_controller=tight)
+    x, stats = eqx.filter_jit(flow.sample)(jax.random.normal(start_key, (50, 2)), *arrays(float))
+    assert bool(stats.ok)
+    return np.asarray(x)
 
 
-def test_the_sde_takes_its_steps(key):
-    _, stats = draw(ReverseSDE(num_steps=30), key, 5, *arrays("float32"))
-    assert int(stats.num_steps) == 30 and bool(stats.ok)
+@pytest.mark.parametrize(("name", "order"), [("EulerHeun", 1), ("SRA1", 2)])
+def test_without_noise_the_sde_is_the_flow(x64, name, order):
+    solver, wanted = SDE[name].solver, flow_from_the_first_half_of(0)
+    error = []
+    for num_steps in (50, 100):
+        sde = ReverseSDE(solver=solver, num_steps=num_steps, noise=0.0)
+        x, stats = draw(sde, jax.random.key(0), 50, *arrays(x64))
+        assert bool(stats.ok) and int(stats.num_steps) == num_steps
+        # the median: a member on a watershed between centres may take another one
+        error.append(np.median(np.abs(np.asarray(x) - wanted)))
+    # the drift is integrated to this order: halving the step divides the error by 2 or 4
+    assert error[1] < (4e-2 if order == 1 else 1e-3)
+    assert error[0] / error[1] > 0.8 * 2**order
 
 
 # --- common rules ----------------------------------------------------------------------------
@@ -131,17 +138,15 @@ def test_far_origins_and_masked_members_cost_no_digits(key, name):
     np.testing.assert_allclose(other, one, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", EACH)
-@pytest.mark.parametrize("n", [1, 3, 50])
+@pytest.mark.parametrize(("name", "n"), [("matched", 1), ("matched", 3), ("SRA1", 7), ("flow", 7)])
 def test_any_number_of_samples_in_the_dtype_of_the_centres(key, dtype, name, n):
-    sampler = SAMPLERS[name]
-    if name == "flow":
-        sampler = ProbabilityFlow()  # its latents are matched: n = 1 and n < 2 (d + 1) are special
+    # matched latents have special cases: n = 1 and n < 2 (d + 1)
+    sampler = ProbabilityFlow(latents="stratified-matched") if name == "matched" else SAMPLERS[name]
     args = arrays(dtype)
     out, stats = jax.eval_shape(lambda k: sampler(k, n, *args), key)
     assert out.shape == (n, 2) and out.dtype == dtype
-    assert stats.ok.dtype == bool and stats.num_steps.dtype == jnp.int32
-    if dtype == np.float32:
+    assert stats.ok.dtype == bool and jnp.issubdtype(stats.num_steps.dtype, jnp.integer)
+    if name == "matched" and dtype == np.float32:
         x, stats = draw(sampler, key, n, *args)
         assert bool(stats.ok) and np.isfinite(x).all()
 
@@ -182,7 +187,7 @@ def test_bad_mixtures_name_the_argument(key, name):
 @pytest.mark.parametrize("sampler", [ProbabilityFlow, ReverseSDE])
 def test_a_known_tau_max_below_the_bandwidth_is_named(key, sampler):
     narrow = sampler(schedule=VarianceExploding(tau_max=0.2))
-    with pytest.raises(ValueError, match="^tau_max: .*bandwidth"):
+    with pytest.raises(ValueError, match=r"^tau_max: .*bandwidth"):
         narrow(key, 5, *arrays("float32"))
 
 

@@ -48,14 +48,13 @@ class EnKF(AbstractAnalysis):
         t: Scalar,
     ) -> Outcome:
         """Move every member by the ensemble's own Kalman gain."""
-        gaussian = isinstance(observation, AbstractAdditiveGaussian)
-        if self.noise == "known" and not gaussian:
+        if self.noise == "known" and not isinstance(observation, AbstractAdditiveGaussian):
             raise TypeError(
                 "observation: expected one that states its mean and covariance (such as "
                 f"GaussianObservation) for noise='known', got {type(observation).__name__}"
             )
         n, d = forecast.shape
-        if gaussian and self.noise != "sampled":
+        if self.noise != "sampled" and isinstance(observation, AbstractAdditiveGaussian):
             predicted = jax.vmap(lambda x: observation.mean(x, t))(forecast)
             m = predicted.shape[1]
             r = observation.covariance(m, forecast.dtype, t)

@@ -80,7 +80,7 @@ class ProbabilityFlow(AbstractSampler):
     max_steps: int = eqx.field(static=True, default=256)
     adjoint: diffrax.AbstractAdjoint = eqx.field(default_factory=diffrax.RecursiveCheckpointAdjoint)
     start: str = eqx.field(static=True, default="matched")
-    latents: str = eqx.field(static=True, default="stratified-matched")
+    latents: str = eqx.field(static=True, default="independent-matched")
     dt0: Scalar | None = tunable(None)
 
     def __check_init__(self) -> None:
@@ -98,6 +98,7 @@ class ProbabilityFlow(AbstractSampler):
         bandwidth: Float[Array, " d"] | Scalar,
     ) -> tuple[Float[Array, "n d"], SamplerStats]:
         """Draw latents and transport them."""
+        centres = ensemble("centres", centres, minimum=1)
         z = _latents.draw(key, n, centres.shape[1], centres.dtype, self.latents)
         return self.sample(z, centres, log_weights, bandwidth)
 
@@ -119,10 +120,13 @@ class ProbabilityFlow(AbstractSampler):
         Returns:
             samples [n d], and (accepted steps, rejected steps, success).
         """
-        latents = ensemble("latents", latents, minimum=1)
-        if latents.shape[1] != jnp.shape(centres)[1]:
+        latents, centres = (
+            ensemble(name, value, minimum=1)
+            for name, value in (("latents", latents), ("centres", centres))
+        )
+        if latents.shape[1] != centres.shape[1]:
             raise ValueError(
-                f"latents: expected {jnp.shape(centres)[1]} coordinates as in centres, "
+                f"latents: expected {centres.shape[1]} coordinates as in centres, "
                 f"got shape {latents.shape}"
             )
         problem, valid = transport(centres, log_weights, bandwidth, self.schedule)
