@@ -37,9 +37,7 @@ def lorenz63_problem():
     """Return (centres, log-weights, bandwidth) of cycle 50 of `lorenz63-z`."""
     experiment = experiments.load("lorenz63-z")
     twin = experiment.twin(0, N, 50, jnp.dtype(jnp.float32))
-    run = run_filter(
-        experiment, experiment.filter("kde", N), twin, 0, save=forecast_and_predicted
-    )
+    run = run_filter(experiment, experiment.filter("kde", N), twin, 0, save=forecast_and_predicted)
     return problem(experiment.observation, *run.result.saved, experiment.bandwidths_for(N))
 
 
@@ -49,7 +47,7 @@ def lorenz96_problem(d):
     observation = kd.GaussianObservation(jnp.arctan, 0.5)
     x0 = 8 + jax.random.normal(jax.random.key(d), (d,))
     spun, _ = kd.twin_experiment(jax.random.key(1), model, observation, x0, 100)
-    truth, ys = kd.twin_experiment(jax.random.key(2), model, observation, spun[-1], 50)
+    _, ys = kd.twin_experiment(jax.random.key(2), model, observation, spun[-1], 50)
     members = spun[-1] + jax.random.normal(jax.random.key(3), (N, d))
     h = (0.7, 1.5)
     analysis = kd.KDEDiffusion(state_bandwidth=h[0], obs_bandwidth=h[1])
@@ -141,13 +139,14 @@ def compare(centres, log_weights, bandwidth):
     for name, seconds in interleaved_medians(calls).items():
         batch = 1 if name.startswith("scipy") else BATCH
         rows[name]["milliseconds"] = 1e3 * seconds / batch
+    peer_time = rows["scipy RK45 1e-5"]["milliseconds"]
     for row in rows.values():
-        row["times faster than scipy"] = rows["scipy RK45 1e-5"]["milliseconds"] / row["milliseconds"]
+        row["times faster than scipy"] = peer_time / row["milliseconds"]
     return rows
 
 
 def posterior_accuracy(centres, log_weights, bandwidth, repeats=40):
-    """Exact W2 of N flow samples to 2000 exact draws, by tolerance: does the solver's error show?"""
+    """Exact W2 of N flow samples to 2000 exact draws: does the solver's error show?"""
     draw = kd.ExactMixture(draws="multinomial")
     reference, _ = draw(jax.random.key(0), 2000, centres, log_weights, jnp.asarray(bandwidth))
     sampled = {}
@@ -209,7 +208,10 @@ def tiles():
         args = (x, c, jnp.zeros(n), jnp.asarray(0.3))
         tiled = jax.jit(lambda x, c, b, tau: x + pairwise.softmax_shift(x, c, b, tau)[0])
         jitted = jax.jit(dense)
-        calls = {"tiled": lambda: tiled(*args), "dense": lambda: jitted(*args)}
+        calls = {
+            name: lambda f=f, args=args: f(*args)
+            for name, f in (("tiled", tiled), ("dense", jitted))
+        }
         seconds = interleaved_medians(calls, repeats=21 if n < 10_000 else 5)
         rows.append(
             {

@@ -1,7 +1,7 @@
 """Make the README's measured section from the committed results.
 
-    python benchmarks/readme.py            rewrites README.md
-    python benchmarks/readme.py --check    fails if it is out of date
+python benchmarks/readme.py            rewrites README.md
+python benchmarks/readme.py --check    fails if it is out of date
 """
 
 from __future__ import annotations
@@ -29,13 +29,14 @@ def origin(record):
 def lorenz63_z():
     record = load("lorenz63_z")
     settings = json.loads(record["provenance"]["settings"])
-    h_x, h_y = record["selected"]["state, obs bandwidth"]
+    chosen = record["selected"]
+    h_x, h_y = chosen["state, obs bandwidth"]
     seeds = len(settings["scoring seeds"])
     lines = [
-        f"**`lorenz63-z`, N = {settings['members']}**: exact W2 to the reference posterior, mean over",
-        f"{seeds} simulations and 100 cycles, lower is better. Bandwidths ({h_x:g}, {h_y:g}), inflation",
-        f"{record['selected']['inflation']:g} and jitter {record['selected']['jitter']:g} were chosen on",
-        "other seeds; the untuned classical filters are the paper's.",
+        f"**`lorenz63-z`, N = {settings['members']}**: exact W2 to the reference posterior, mean",
+        f"over {seeds} simulations and 100 cycles, lower is better. Bandwidths ({h_x:g}, {h_y:g}),",
+        f"inflation {chosen['inflation']:g} and jitter {chosen['jitter']:g} were chosen on other",
+        "seeds; the untuned classical filters are the paper's.",
         "",
         "| filter | W2 ± standard error | median | diverged | energy score | paper |",
         "|---|---|---|---|---|---|",
@@ -54,9 +55,9 @@ def analysis_cost():
     record = load("analysis_cost")
     rows = record["analysis"]["d=3"]
     lines = [
-        "**One analysis, N = 250, d = 3**: the reverse flow against `scipy.integrate.solve_ivp(RK45)`",
-        "on the same ODE with `cdist` and `softmax`; error is the distance to the exact end of the",
-        "curve, in bandwidths.",
+        "**One analysis, N = 250, d = 3**: the reverse flow against",
+        "`scipy.integrate.solve_ivp(RK45)` on the same ODE with `cdist` and `softmax`; error is",
+        "the distance to the exact end of the curve, in bandwidths.",
         "",
         "| solve | steps (rejected) | median, largest error | ms | times faster |",
         "|---|---|---|---|---|",
@@ -80,8 +81,8 @@ def analysis_cost():
     return [
         *lines,
         "",
-        f"Steps at tolerance 1e-5: {steps}. A 1000-cycle run compiles in {seconds:.1f} s. The tiled",
-        f"core is faster than the dense softmax by {core}.",
+        f"Steps at tolerance 1e-5: {steps}. A 1000-cycle run compiles in {seconds:.1f} s. The",
+        f"tiled core is faster than the dense softmax by {core}.",
         "",
         f"({origin(record)}; a shared 2-core machine, medians of interleaved runs)",
         "",

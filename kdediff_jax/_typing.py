@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-__all__ = ["Array", "Bool", "Float", "Int", "Key", "Scalar", "as_leaf", "like", "tunable"]
+__all__ = ["Array", "Bool", "Float", "Int", "Key", "Number", "Scalar", "as_leaf", "like", "tunable"]
 
 Key: TypeAlias = PRNGKeyArray
 Scalar: TypeAlias = Float[Array, ""]
+Number: TypeAlias = Any  # an array leaf once built; users pass numbers, lists or arrays
 T = TypeVar("T")
 
 

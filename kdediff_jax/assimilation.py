@@ -244,7 +244,9 @@ def resume(
 
 
 @eqx.filter_jit
-def _scan(state: FilterState, modules: tuple[Any, Any, Any], ys: Array, save: Callable) -> FilterResult:
+def _scan(
+    state: FilterState, modules: tuple[Any, Any, Any], ys: Array, save: Callable
+) -> FilterResult:
     def step(state, y):
         state, output = _step(state, *modules, y)
         return state, (save(output), output.info)

@@ -9,7 +9,7 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from ._checks import per_coordinate, positive
-from ._typing import Array, Float, like, tunable
+from ._typing import Array, Float, Number, like, tunable
 
 
 class AbstractBandwidth(eqx.Module):
@@ -26,7 +26,7 @@ class Silverman(AbstractBandwidth):
     Optimal for Gaussian data at factor 1; a clearly multimodal density wants less.
     """
 
-    factor: Array = tunable(1.0)
+    factor: Number = tunable(1.0)
 
     def __check_init__(self) -> None:
         """Check the factor."""
@@ -41,7 +41,7 @@ class Silverman(AbstractBandwidth):
 class Scott(AbstractBandwidth):
     """h_j = factor n^(-1 / (d + 4)) std_j (Scott 1992, Eq. 6.42)."""
 
-    factor: Array = tunable(1.0)
+    factor: Number = tunable(1.0)
 
     def __check_init__(self) -> None:
         """Check the factor."""
@@ -64,8 +64,8 @@ def resolve(bandwidth: Any, data: Float[Array, "n d"], name: str) -> Array:
 def _std(data: Float[Array, "n d"]) -> Float[Array, " d"]:
     variance = jnp.var(data, axis=0, ddof=1)
     # no square root of zero: its gradient is infinite
-    some = variance > 0
-    std = jnp.where(some, jnp.sqrt(jnp.where(some, variance, 1)), 0)
+    none = variance == 0
+    std = jnp.where(none, 0, jnp.sqrt(jnp.where(none, 1, variance)))
     # a constant coordinate still needs a positive width: rounding of the largest one, or of 1
     eps = jnp.finfo(data.dtype).eps
     return jnp.maximum(std, eps * jnp.where(jnp.max(std) > 0, jnp.max(std), 1))

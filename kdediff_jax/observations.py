@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from ._checks import per_coordinate, positive, vector
-from ._typing import Array, Float, Key, Scalar, like, tunable
+from ._typing import Array, Float, Key, Number, Scalar, like, tunable
 
 
 class AbstractObservation(eqx.Module):
@@ -55,7 +55,7 @@ class GaussianObservation(AbstractAdditiveGaussian):
     """
 
     operator: Callable[[Array], Array]
-    std: Array = tunable()
+    std: Number = tunable()
 
     def __check_init__(self) -> None:
         """Check the standard deviation."""
@@ -116,7 +116,7 @@ class Linear(eqx.Module):
         matrix: H [m d].
     """
 
-    matrix: Float[Array, "m d"] = tunable()
+    matrix: Number = tunable()
 
     def __call__(self, x: Float[Array, " d"]) -> Float[Array, " m"]:
         """Return H x."""

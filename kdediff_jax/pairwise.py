@@ -67,7 +67,7 @@ def softmax_shift(
     d = queries.shape[1]
     q, c = queries, centres
     inverse = 1 / tau
-    # one common width can wait until the squares are summed: two products less a pair and coordinate
+    # one common width can wait until the squares are summed
     common = 0.5 * inverse**2 if jnp.ndim(tau) == 0 else jnp.asarray(0.5, q.dtype)
     each = None if jnp.ndim(tau) == 0 else inverse
 

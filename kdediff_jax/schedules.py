@@ -12,7 +12,7 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from ._checks import choice, concrete, positive
-from ._typing import Array, Float, Scalar, like, tunable
+from ._typing import Array, Float, Number, Scalar, like, tunable
 
 
 class AbstractSchedule(eqx.Module):
@@ -20,11 +20,11 @@ class AbstractSchedule(eqx.Module):
 
     @abc.abstractmethod
     def start(self, bandwidth: Array, spread: Float[Array, " d"]) -> Array:
-        """Return tau(1), in the shape of `bandwidth`, given the ensemble spread per coordinate."""
+        """Return the first tau, in the shape of `bandwidth`, given the spread per coordinate."""
 
     @abc.abstractmethod
     def tau(self, t: Scalar, tau_min: Array, tau_max: Array) -> Array:
-        """Return tau(t)."""
+        """Return the noise level at t."""
 
     @abc.abstractmethod
     def rate(self, t: Scalar, tau_min: Array, tau_max: Array) -> Array:
@@ -46,7 +46,7 @@ class VarianceExploding(AbstractSchedule):
         ValueError: tau_max not positive (at most 1 if relative), or an unknown spacing.
     """
 
-    tau_max: Array = tunable(30.0)
+    tau_max: Number = tunable(30.0)
     spacing: str = eqx.field(static=True, default="log")
     relative: bool = eqx.field(static=True, default=False)
 
@@ -70,7 +70,7 @@ class VarianceExploding(AbstractSchedule):
         return tau_max * jnp.sqrt(variance + bandwidth**2)
 
     def tau(self, t: Scalar, tau_min: Array, tau_max: Array) -> Array:
-        """Return tau(t): tau_min^(1-t) tau_max^t, or the straight line."""
+        """Return tau_min^(1-t) tau_max^t, or the straight line."""
         if self.spacing == "log":
             return tau_min * (tau_max / tau_min) ** t
         return tau_min + (tau_max - tau_min) * t

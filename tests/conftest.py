@@ -1,4 +1,4 @@
-"""Shared fixtures: strict promotion everywhere, and both precisions where a test asks for `dtype`."""
+"""Shared fixtures: strict promotion everywhere; both precisions where a test asks for `dtype`."""
 
 from __future__ import annotations
 

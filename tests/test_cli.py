@@ -83,19 +83,36 @@ def test_run_writes_result_and_picture(invoke, tmp_path, name):
 def test_same_seed_same_numbers(invoke, tmp_path):
     ensembles = []
     for folder in ("a", "b"):
-        assert invoke("run", "toy-bimodal", *QUICK, "-f", "kde", "-o", tmp_path / folder).exit_code == 0
+        assert (
+            invoke("run", "toy-bimodal", *QUICK, "-f", "kde", "-o", tmp_path / folder).exit_code
+            == 0
+        )
         ensembles.append(results.read(tmp_path / folder / "toy-bimodal.nc")["analysis"].values)
     np.testing.assert_array_equal(*ensembles)
 
 
 def test_options_reach_the_filter(invoke, tmp_path):
-    arguments = ["--state-bandwidth", 0.07, "--obs-bandwidth", 0.3, "--tau-max", 12, "--start", "prior"]
+    arguments = [
+        "--state-bandwidth",
+        0.07,
+        "--obs-bandwidth",
+        0.3,
+        "--tau-max",
+        12,
+        "--start",
+        "prior",
+    ]
     shown = invoke(
         "run", "toy-bimodal", *QUICK, "-f", "kde", *arguments, "--tolerance", 1e-4, "-o", tmp_path
     )
     assert shown.exit_code == 0, shown.output
     settings = results.read(tmp_path / "toy-bimodal.nc").attrs["settings"]
-    for part in ('"state_bandwidth": 0.07', '"tau_max": 12.0', '"start": "prior"', '"tolerance": 0.0001'):
+    for part in (
+        '"state_bandwidth": 0.07',
+        '"tau_max": 12.0',
+        '"start": "prior"',
+        '"tolerance": 0.0001',
+    ):
         assert part in settings
 
 

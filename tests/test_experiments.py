@@ -24,7 +24,9 @@ def test_every_experiment_is_complete(name):
     assert experiment.burn_in < experiment.num_cycles
     for filter_name in experiments.FILTERS:
         analysis = experiment.filter(filter_name, 7)
-        members, info = analysis(jax.random.key(0), twin.ensemble, twin.ys[0], experiment.observation)
+        members, info = analysis(
+            jax.random.key(0), twin.ensemble, twin.ys[0], experiment.observation
+        )
         assert members.shape == (7, d) and bool(info.ok)
 
 
@@ -59,7 +61,10 @@ def test_method_beats_the_baselines_in_w2(bimodal):
     _, _, posterior, runs = bimodal
     w2 = {
         name: np.mean(
-            [metrics.wasserstein2(run.result.saved[t], posterior[t, :1000]) for t in range(9, 100, 10)]
+            [
+                metrics.wasserstein2(run.result.saved[t], posterior[t, :1000])
+                for t in range(9, 100, 10)
+            ]
         )
         for name, run in runs.items()
     }

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from .._checks import choice, positive, vector
-from .._typing import Array, Bool, Float, Key, Scalar, like, tunable
+from .._typing import Array, Bool, Float, Key, Number, Scalar, like, tunable
 from ..observations import AbstractAdditiveGaussian, AbstractObservation, sample_ensemble
 from .base import AbstractAnalysis, Outcome, with_stand_ins
 from .inflation import inflate
@@ -30,7 +30,7 @@ class EnKF(AbstractAnalysis):
         TypeError: noise="known" with an observation that does not state h and R.
     """
 
-    inflation: Array = tunable(1.0)
+    inflation: Number = tunable(1.0)
     noise: str = eqx.field(static=True, default="auto")
 
     def __check_init__(self) -> None:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from .. import kde
 from .._checks import choice, positive
-from .._typing import Array, Bool, Float, Key, Scalar, like, tunable
+from .._typing import Array, Bool, Float, Key, Number, Scalar, like, tunable
 from ..observations import AbstractLikelihood, AbstractObservation
 from .base import AbstractAnalysis, Outcome
 from .resampling import SCHEMES, resample
@@ -32,7 +32,7 @@ class SIR(AbstractAnalysis):
         TypeError: an observation without `log_likelihood`.
     """
 
-    jitter: Array = tunable(0.0)
+    jitter: Number = tunable(0.0)
     resampling: str = eqx.field(static=True, default="systematic")
     jittered: str = eqx.field(static=True, default="duplicates")
 

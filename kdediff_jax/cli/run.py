@@ -136,9 +136,7 @@ def _reason(run: running.Run) -> str:
 
 
 def _table(done: dict[str, Finished], experiment: Experiment, members: int) -> Table:
-    expected = {
-        (e.method, e.score): e.value for e in experiment.expected if e.members == members
-    }
+    expected = {(e.method, e.score): e.value for e in experiment.expected if e.members == members}
     headers = ["filter", "W2", "energy", "CRPS", "RMSE", "spread", "rank p", "ESS", "steps"]
     table = Table(*headers, "compile s", "run s", box=None, header_style="bold")
     for column in table.columns[1:]:

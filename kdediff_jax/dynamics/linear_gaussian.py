@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from .._checks import positive
-from .._typing import Array, Float, Key, Scalar, like, tunable
+from .._typing import Array, Float, Key, Number, Scalar, like, tunable
 from .base import AbstractDynamics
 
 
@@ -24,9 +24,9 @@ class LinearGaussian(AbstractDynamics):
         ValueError: A not square, or a noise root of another shape.
     """
 
-    matrix: Float[Array, "d d"] = tunable()
-    noise_root: Array = tunable(0.0)
-    interval: Array = tunable(1.0)
+    matrix: Number = tunable()
+    noise_root: Number = tunable(0.0)
+    interval: Number = tunable(1.0)
 
     def __check_init__(self) -> None:
         """Check the shapes."""

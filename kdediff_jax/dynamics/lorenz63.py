@@ -6,7 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from .._checks import choice, count, positive
-from .._typing import Array, Float, Key, Scalar, like, tunable
+from .._typing import Array, Float, Key, Number, Scalar, like, tunable
 from .base import AbstractDynamics
 from .integrators import METHODS, add_noise, integrate
 
@@ -25,13 +25,13 @@ class Lorenz63(AbstractDynamics):
         noise_std: standard deviation of the noise added once per interval.
     """
 
-    sigma: Array = tunable(10.0)
-    rho: Array = tunable(28.0)
-    beta: Array = tunable(8 / 3)
-    interval: Array = tunable(0.1)
+    sigma: Number = tunable(10.0)
+    rho: Number = tunable(28.0)
+    beta: Number = tunable(8 / 3)
+    interval: Number = tunable(0.1)
     substeps: int = eqx.field(static=True, default=10)
     method: str = eqx.field(static=True, default="rk4")
-    noise_std: Array = tunable(0.0)
+    noise_std: Number = tunable(0.0)
 
     def __check_init__(self) -> None:
         """Check the options."""

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from .._checks import choice, count, positive
-from .._typing import Array, Float, Key, Scalar, like, tunable
+from .._typing import Array, Float, Key, Number, Scalar, like, tunable
 from .base import AbstractDynamics
 from .integrators import METHODS, add_noise, integrate
 
@@ -24,11 +24,11 @@ class Lorenz96(AbstractDynamics):
         noise_std: standard deviation of the noise added once per interval.
     """
 
-    forcing: Array = tunable(8.0)
-    interval: Array = tunable(0.05)
+    forcing: Number = tunable(8.0)
+    interval: Number = tunable(0.05)
     substeps: int = eqx.field(static=True, default=1)
     method: str = eqx.field(static=True, default="rk4")
-    noise_std: Array = tunable(0.0)
+    noise_std: Number = tunable(0.0)
 
     def __check_init__(self) -> None:
         """Check the options."""

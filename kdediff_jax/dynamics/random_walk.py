@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .._checks import positive
-from .._typing import Array, Float, Key, Scalar, tunable
+from .._typing import Array, Float, Key, Number, Scalar, tunable
 from .base import AbstractDynamics
 from .integrators import add_noise
 
@@ -16,8 +16,8 @@ class RandomWalk(AbstractDynamics):
         interval: model time per assimilation interval.
     """
 
-    noise_std: Array = tunable(0.1)
-    interval: Array = tunable(1.0)
+    noise_std: Number = tunable(0.1)
+    interval: Number = tunable(1.0)
 
     def __check_init__(self) -> None:
         """Check the numbers."""

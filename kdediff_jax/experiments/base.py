@@ -21,6 +21,7 @@ from ..samplers import AbstractSampler, ExactMixture, ProbabilityFlow, ReverseSD
 from ..twin import twin_experiment
 from . import FILTERS
 
+
 class Expected(NamedTuple):
     """One published or measured score that the experiment should reproduce."""
 
@@ -91,9 +92,7 @@ class Experiment:
         x0, _ = self.initial(state_key, 2)
         _, ensemble = self.initial(state_key, members)
         x0, ensemble = x0.astype(dtype), ensemble.astype(dtype)
-        truth, ys = twin_experiment(
-            run_key, self.truth_dynamics, self.observation, x0, num_cycles
-        )
+        truth, ys = twin_experiment(run_key, self.truth_dynamics, self.observation, x0, num_cycles)
         return Twin(truth, ys, ensemble)
 
     def bandwidths_for(self, members: int) -> tuple[float, float]:

@@ -22,6 +22,10 @@ REFERENCE_KEPT = 2000
 Progress = Callable[[int], None]
 
 
+def _silent(cycles: int) -> None:
+    """Report nothing."""
+
+
 class Run(NamedTuple):
     """One filter on one twin experiment; times in seconds."""
 
@@ -37,7 +41,7 @@ def run_filter(
     seed: int,
     *,
     save: Callable[[CycleOutput], Any] = save_ensembles,
-    progress: Progress = lambda cycles: None,
+    progress: Progress = _silent,
 ) -> Run:
     """Filter the twin's measurements; `progress` hears of finished cycles.
 
@@ -49,7 +53,8 @@ def run_filter(
 
     @eqx.filter_jit
     def advance(state, modules, ys):
-        return resume(state, *modules, ys, save=save)
+        dynamics, observation, scheme = modules
+        return resume(state, dynamics, observation, scheme, ys, save=save)
 
     modules = (experiment.dynamics, experiment.observation, analysis)
     begin = time.perf_counter()
@@ -79,7 +84,7 @@ def save_subset(output: CycleOutput) -> Float[Array, "k d"]:
 
 
 def reference(
-    experiment: Experiment, twin: Twin, seed: int, *, progress: Progress = lambda cycles: None
+    experiment: Experiment, twin: Twin, seed: int, *, progress: Progress = _silent
 ) -> np.ndarray | None:
     """Return draws [T n d] of the posterior, at most 2000 a cycle, or None if there are none.
 
@@ -125,7 +130,7 @@ def score(
     truth: Float[Array, "t d"],
     posterior: np.ndarray | None,
     *,
-    progress: Progress = lambda cycles: None,
+    progress: Progress = _silent,
 ) -> Scores:
     """Score a run against the truth and, by exact W2, against the reference posterior.
 

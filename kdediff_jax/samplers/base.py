@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -70,7 +70,7 @@ class Transport(NamedTuple):
             return jnp.matmul(latents, self.root.T, precision="highest")
         return self.prior_mean[None] + _row(self.tau_max / self.scale, latents) * latents
 
-    def pull(self, schedule: AbstractSchedule, t: Scalar, x: Float[Array, "n d"]) -> Array:
+    def pull(self, schedule: AbstractSchedule, t: Any, x: Float[Array, "n d"]) -> Array:
         """Return (d log tau / dt) (m(x) - x)."""
         t = like(x, t)
         tau = schedule.tau(t, self.tau_min, self.tau_max) / self.scale
@@ -102,8 +102,8 @@ def transport(
     covariance = jnp.matmul((local * weights[:, None]).T, local, precision="highest")
     variances = jnp.diagonal(covariance)
     # no square root of a zero weight or variance: its gradient would be infinity times zero
-    some = variances > 0
-    spread = jnp.where(some, jnp.sqrt(jnp.where(some, variances, 1)), 0)
+    none = variances == 0
+    spread = jnp.where(none, 0, jnp.sqrt(jnp.where(none, 1, variances)))
     tau_max = schedule.start(bandwidth, spread)
     top, low = concrete(tau_max), concrete(bandwidth)
     if top is not None and low is not None and (top <= low).any():

@@ -10,7 +10,7 @@ import lineax
 
 from .. import latents as _latents
 from .._checks import choice, count, positive
-from .._typing import Array, Float, Key, Scalar, like, tunable
+from .._typing import Array, Float, Key, Number, Scalar, like, tunable
 from ..schedules import AbstractSchedule, VarianceExploding
 from .base import AbstractSampler, SamplerStats, transport
 
@@ -37,7 +37,7 @@ class ReverseSDE(AbstractSampler):
     )
     solver: diffrax.AbstractSolver = eqx.field(default_factory=diffrax.EulerHeun)
     num_steps: int = eqx.field(static=True, default=100)
-    noise: Array = tunable(1.0)
+    noise: Number = tunable(1.0)
     start: str = eqx.field(static=True, default="matched")
 
     def __check_init__(self) -> None:
