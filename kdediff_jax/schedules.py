@@ -7,6 +7,7 @@ Every coordinate follows d x / d log(tau) = x - m(x, tau), so a schedule only se
 from __future__ import annotations
 
 import abc
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -29,6 +30,18 @@ class AbstractSchedule(eqx.Module):
     @abc.abstractmethod
     def rate(self, t: Scalar, tau_min: Array, tau_max: Array) -> Array:
         """Return d log(tau) / dt at t."""
+
+    def check_above(self, bandwidth: Any) -> None:
+        """Raise ValueError if the start is known to lie at or below the bandwidth."""
+        known = concrete(bandwidth)
+        if known is None:
+            return
+        start = concrete(self.start(jnp.asarray(known), jnp.zeros(known.shape)))
+        if start is not None and (start <= known).any():
+            raise ValueError(
+                f"tau_max: expected more than the state bandwidth {known.tolist()}, "
+                f"got {start.tolist()}"
+            )
 
 
 class VarianceExploding(AbstractSchedule):

@@ -44,6 +44,8 @@ def twin_experiment(
     x0 = vector("x0", x0, what="d")
     count("num_cycles", num_cycles)
     dynamics, observation = numbers_to_leaves((dynamics, observation))
+    # the same key may drive the filter: fold in a constant, so that the two draw apart
+    key = jax.random.fold_in(key, 0x7717)
     return _run(key, dynamics, observation, x0, num_cycles, like(x0, t0))
 
 

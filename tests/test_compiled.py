@@ -47,13 +47,7 @@ def lowered(analysis, cycles, n=20):
 HOST = re.compile(r"callback|python|infeed|outfeed", re.IGNORECASE)
 
 
-# diffrax.diffeqsolve checks the sign of a traced dt0 by a callback to the host
-CALLS_HOST = pytest.mark.xfail(reason="ReverseSDE: dt0 of diffeqsolve", strict=True)
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=CALLS_HOST if n == "sde" else ()) for n in SCHEMES]
-)
+@pytest.mark.parametrize("name", SCHEMES)
 def test_whole_run_is_one_program_without_the_host(name):
     short, long = (lowered(SCHEMES[name](), cycles) for cycles in (50, 500))
     assert len(re.findall(r"func\.func public", short)) == 1

@@ -52,6 +52,9 @@ class KDEDiffusion(AbstractAnalysis):
                 positive(name, value)
         if not isinstance(self.sampler, AbstractSampler):
             raise TypeError(f"sampler: expected a sampler, got {self.sampler!r}")
+        schedule = getattr(self.sampler, "schedule", None)
+        if schedule is not None and not isinstance(self.state_bandwidth, AbstractBandwidth):
+            schedule.check_above(self.state_bandwidth)
 
     def analyse(
         self,

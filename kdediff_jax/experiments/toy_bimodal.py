@@ -36,7 +36,7 @@ def experiment() -> Experiment:
         observation=GaussianObservation(jnp.abs, 0.1),
         num_cycles=100,
         initial=initial,
-        bandwidths={250: (0.05, 0.05)},
+        bandwidths={250: (0.05, 0.2)},
         coordinates=("x",),
         shown=(0,),
         sir_resampling="multinomial",

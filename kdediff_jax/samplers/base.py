@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from .. import pairwise
-from .._checks import concrete, ensemble, per_coordinate, positive, same_members
+from .._checks import ensemble, per_coordinate, positive, same_members
 from .._typing import Array, Bool, Float, Int, Key, Scalar, like
 from ..schedules import AbstractSchedule
 
@@ -105,11 +105,7 @@ def transport(
     none = variances == 0
     spread = jnp.where(none, 0, jnp.sqrt(jnp.where(none, 1, variances)))
     tau_max = schedule.start(bandwidth, spread)
-    top, low = concrete(tau_max), concrete(bandwidth)
-    if top is not None and low is not None and (top <= low).any():
-        raise ValueError(
-            f"tau_max: expected more than the state bandwidth {low.tolist()}, got {top.tolist()}"
-        )
+    schedule.check_above(bandwidth)
     variance = variances if bandwidth.ndim else jnp.mean(variances)
     scale = jnp.sqrt(variance + bandwidth**2)
     total = covariance + jnp.diag(jnp.broadcast_to(tau_max**2, (d,)))

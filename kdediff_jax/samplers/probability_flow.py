@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from .. import latents as _latents
 from .._checks import choice, count, ensemble
-from .._typing import Array, Float, Key, Scalar, tunable
+from .._typing import Array, Float, Key, Scalar
 from ..schedules import AbstractSchedule, VarianceExploding
 from .base import AbstractSampler, SamplerStats, transport
 
@@ -56,7 +56,8 @@ class ProbabilityFlow(AbstractSampler):
         schedule: noise schedule; the default starts five spreads wide.
         solver: any diffrax ODE solver.
         stepsize_controller: any diffrax controller; the default holds 1e-2 of the ensemble's
-            spread for every member, a few hundredths of a bandwidth at the end of the flow.
+            spread for every member: a few hundredths of a bandwidth for the typical member at the
+            end of the flow, up to one for a member on the watershed between two others.
         max_steps: a solve that needs more returns `ok == False`.
         adjoint: any diffrax adjoint.
         start: "matched" starts from the mean and covariance of p at tau_max; "prior" from
@@ -81,7 +82,7 @@ class ProbabilityFlow(AbstractSampler):
     adjoint: diffrax.AbstractAdjoint = eqx.field(default_factory=diffrax.RecursiveCheckpointAdjoint)
     start: str = eqx.field(static=True, default="matched")
     latents: str = eqx.field(static=True, default="independent-matched")
-    dt0: Scalar | None = tunable(None)
+    dt0: float | None = eqx.field(static=True, default=None)
 
     def __check_init__(self) -> None:
         """Check the options."""
@@ -134,9 +135,10 @@ class ProbabilityFlow(AbstractSampler):
         solution = diffrax.diffeqsolve(
             diffrax.ODETerm(lambda t, x, args: -problem.pull(self.schedule, t, x)),
             self.solver,
-            t0=jnp.ones((), dtype),
-            t1=jnp.zeros((), dtype),
-            dt0=None if self.dt0 is None else jnp.asarray(self.dt0, dtype),
+            # plain numbers: diffrax checks the sign of a traced step by calling the host
+            t0=1.0,
+            t1=0.0,
+            dt0=self.dt0,
             y0=problem.initial(latents.astype(dtype), self.start),
             saveat=diffrax.SaveAt(t1=True),
             stepsize_controller=self.stepsize_controller,

@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import lineax
+from jax import lax
 
 from .. import latents as _latents
 from .._checks import choice, count, positive
@@ -78,26 +79,24 @@ class ReverseSDE(AbstractSampler):
             key=path_key,
             levy_area=_levy_area(self.solver),
         )
-        solution = diffrax.diffeqsolve(
-            diffrax.MultiTerm(diffrax.ODETerm(drift), diffrax.ControlTerm(diffusion, brownian)),
-            self.solver,
-            t0=jnp.zeros((), dtype),
-            t1=jnp.ones((), dtype),
-            dt0=jnp.asarray(1 / self.num_steps, dtype),
-            y0=problem.initial(z, self.start),
-            saveat=diffrax.SaveAt(t1=True),
-            # rounding of n dt may leave a sliver of a step at the end
-            max_steps=self.num_steps + 1,
-            adjoint=diffrax.DirectAdjoint(),
-            throw=False,
-        )
-        assert solution.ys is not None  # t1 is saved
+        terms = diffrax.MultiTerm(diffrax.ODETerm(drift), diffrax.ControlTerm(diffusion, brownian))
+        y0 = problem.initial(z, self.start)
+        # diffrax's own loop checks the sign of a traced step size by calling the host
+        times = jnp.linspace(0, 1, self.num_steps + 1, dtype=dtype)
+        state = self.solver.init(terms, times[0], times[1], y0, None)
+
+        def step(carry, ends):
+            x, state = carry
+            x, _, _, state, result = self.solver.step(terms, *ends, x, None, state, made_jump=False)
+            return (x, state), result == diffrax.RESULTS.successful
+
+        (x, _), good = lax.scan(step, (y0, state), (times[:-1], times[1:]))
         stats = SamplerStats(
-            num_steps=solution.stats["num_accepted_steps"],
-            num_rejected=solution.stats["num_rejected_steps"],
-            ok=valid & (solution.result == diffrax.RESULTS.successful),
+            num_steps=jnp.asarray(self.num_steps, jnp.int32),
+            num_rejected=jnp.zeros((), jnp.int32),
+            ok=valid & jnp.all(good),
         )
-        return problem.restore(solution.ys[0]), stats
+        return problem.restore(x), stats
 
 
 def _levy_area(solver: diffrax.AbstractSolver) -> type:
