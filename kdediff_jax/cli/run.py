@@ -136,18 +136,19 @@ def _reason(run: running.Run) -> str:
 
 
 def _table(done: dict[str, Finished], experiment: Experiment, members: int) -> Table:
-    expected = {(e.method, e.score): e.value for e in experiment.expected if e.members == members}
     headers = ["filter", "W2", "energy", "CRPS", "RMSE", "spread", "rank p", "ESS", "steps"]
-    table = Table(*headers, "compile s", "run s", box=None, header_style="bold")
+    headers += ["compile s", "run s"]
+    # 80 columns hold it
+    table = Table(*headers, box=None, header_style="bold", padding=(0, 1, 0, 0))
     for column in table.columns[1:]:
         column.justify = "right"
     for name, finished in done.items():
         s = finished.scores
         cells = [
-            _cell(s.w2, expected.get((name, "w2"))),
+            _cell(s.w2),
             _cell(s.energy_score),
             _cell(s.crps),
-            _cell(s.rmse, expected.get((name, "rmse"))),
+            _cell(s.rmse),
             _cell(s.spread),
             "-" if math.isnan(s.rank_p) else f"{s.rank_p:.2g}",
             f"{s.ess:.0f}",
@@ -155,14 +156,16 @@ def _table(done: dict[str, Finished], experiment: Experiment, members: int) -> T
         ]
         run = finished.run
         table.add_row(name, *cells, f"{run.compile_seconds:.2f}", f"{run.run_seconds:.3f}")
-    if any((name, score) in expected for name in done for score in ("w2", "rmse")):
-        table.caption = "in brackets: the published value for this many members"
+    published = [e for e in experiment.expected if e.members == members and e.method in done]
+    if published:
+        values = ", ".join(f"{e.method} {e.value:g}" for e in published)
+        table.caption = f"published {published[0].score} for {members} members: {values}"
+        table.caption_justify = "left"
     return table
 
 
-def _cell(value: float, published: float | None = None) -> str:
-    text = "-" if math.isnan(value) else f"{value:.3g}"
-    return text if published is None else f"{text} ({published:g})"
+def _cell(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3g}"
 
 
 def _write(settings, experiment, twin: Twin, posterior, done, path: Path, force: bool) -> None:

@@ -87,7 +87,10 @@ class ReverseSDE(AbstractSampler):
 
         def step(carry, ends):
             x, state = carry
-            x, _, _, state, result = self.solver.step(terms, *ends, x, None, state, made_jump=False)
+            begin, end = ends
+            x, _, _, state, result = self.solver.step(
+                terms, begin, end, x, None, state, made_jump=False
+            )
             return (x, state), result == diffrax.RESULTS.successful
 
         (x, _), good = lax.scan(step, (y0, state), (times[:-1], times[1:]))
