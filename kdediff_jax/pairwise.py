@@ -33,12 +33,17 @@ _HIGHEST = lax.Precision.HIGHEST
 def default_tile(num_queries: int, num_centres: int, itemsize: int) -> tuple[int, int]:
     """Return (query tile, centre tile) for the default device.
 
-    CPU: one tile of logits is 1 MiB, which stays in the second-level cache of two cores; GPU:
-    64 MiB, enough to fill the device. Measured in `benchmarks/analysis_cost.py`.
+    CPU: 1 MiB of logits, near the caches, and few rows against all centres up to 65,536: XLA does
+    not vectorise over a centre tile that a scan slices. GPU: 64 MiB, enough to fill the device.
+    Measured in `benchmarks/analysis_cost.py` (CPU only so far).
     """
-    rows, bytes_ = (256, 2**20) if jax.default_backend() == "cpu" else (2048, 2**26)
-    rows = _even_split(num_queries, rows)
-    return rows, _even_split(num_centres, max(bytes_ // (itemsize * rows), 64))
+    if jax.default_backend() == "cpu":
+        columns = _even_split(num_centres, 65_536)
+        rows = min(max(2**20 // (itemsize * columns), 8), 256)
+    else:
+        rows = _even_split(num_queries, 2048)
+        columns = _even_split(num_centres, max(2**26 // (itemsize * rows), 64))
+    return _even_split(num_queries, rows), columns
 
 
 def softmax_shift(
