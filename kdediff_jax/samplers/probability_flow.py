@@ -135,10 +135,9 @@ class ProbabilityFlow(AbstractSampler):
         solution = diffrax.diffeqsolve(
             diffrax.ODETerm(lambda t, x, args: -problem.pull(self.schedule, t, x)),
             self.solver,
-            # plain numbers: diffrax checks the sign of a traced step by calling the host
-            t0=1.0,
-            t1=0.0,
-            dt0=self.dt0,
+            t0=jnp.ones((), dtype),
+            t1=jnp.zeros((), dtype),
+            dt0=None if self.dt0 is None else jnp.asarray(self.dt0, dtype),
             y0=problem.initial(latents.astype(dtype), self.start),
             saveat=diffrax.SaveAt(t1=True),
             stepsize_controller=self.stepsize_controller,
