@@ -34,7 +34,7 @@ def lorenz63_z():
     seeds = len(settings["scoring seeds"])
     lines = [
         f"**`lorenz63-z`, N = {settings['members']}**: exact W2 to the reference posterior, mean",
-        f"over {seeds} simulations and every second of 100 cycles, lower is better. Bandwidths",
+        f"over {seeds} simulations and 100 cycles, lower is better. Bandwidths",
         f"({h_x:g}, {h_y:g}),",
         f"inflation {chosen['inflation']:g} and jitter {chosen['jitter']:g} were chosen on other",
         "seeds; the untuned classical filters are the paper's.",
