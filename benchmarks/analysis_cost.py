@@ -24,11 +24,12 @@ from scipy.special import softmax
 import kdediff_jax as kd
 from kdediff_jax import experiments, kde, pairwise
 from kdediff_jax.experiments.run import run_filter
+from kdediff_jax.observations import sample_ensemble
 
 N, TAU_MAX, BATCH = 250, 30.0, 10
 
 
-def forecast_and_predicted(output):
+def forecast_and_measurement(output):
     """Store what an analysis starts from."""
     return output.forecast, output.y
 
@@ -37,7 +38,9 @@ def lorenz63_problem():
     """Return (centres, log-weights, bandwidth) of cycle 50 of `lorenz63-z`."""
     experiment = experiments.load("lorenz63-z")
     twin = experiment.twin(0, N, 50, jnp.dtype(jnp.float32))
-    run = run_filter(experiment, experiment.filter("kde", N), twin, 0, save=forecast_and_predicted)
+    run = run_filter(
+        experiment, experiment.filter("kde", N), twin, 0, save=forecast_and_measurement
+    )
     return problem(experiment.observation, *run.result.saved, experiment.bandwidths_for(N))
 
 
@@ -52,15 +55,14 @@ def lorenz96_problem(d):
     h = (0.7, 1.5)
     analysis = kd.KDEDiffusion(state_bandwidth=h[0], obs_bandwidth=h[1])
     result = kd.assimilate(
-        jax.random.key(4), model, observation, analysis, members, ys, save=forecast_and_predicted
+        jax.random.key(4), model, observation, analysis, members, ys, save=forecast_and_measurement
     )
     return problem(observation, *result.saved, h)
 
 
 def problem(observation, forecasts, ys, bandwidths):
-    keys = jax.random.split(jax.random.key(9), N)
     forecast, y = jnp.asarray(forecasts[-1]), jnp.asarray(ys[-1])
-    predicted = jax.vmap(lambda k, x: observation.sample(k, x, 0.0))(keys, forecast)
+    predicted = sample_ensemble(observation, jax.random.key(9), forecast, 0.0)
     return forecast, kde.log_weights(y, predicted, bandwidths[1]), bandwidths[0]
 
 
@@ -153,7 +155,7 @@ def posterior_accuracy(centres, log_weights, bandwidth, repeats=40):
     flows = {
         "flow default": kd.ProbabilityFlow(latents="independent"),
         "flow prior 1e-5": flow_at(1e-5, latents="independent"),
-        "flow matched 1e-7": kd.ProbabilityFlow(
+        "flow matched 1e-6": kd.ProbabilityFlow(
             stepsize_controller=kd.per_member_pid(1e-6), latents="independent"
         ),
         "exact mixture": draw,

@@ -14,17 +14,6 @@ from kdediff_jax.results import provenance
 RESULTS = Path(__file__).parent / "results"
 
 
-def median_seconds(call, *, repeats: int = 15, at_most: float = 20.0) -> float:
-    """Return the median wall time of `call()` after one warm-up call."""
-    jax.block_until_ready(call())
-    times, end = [], time.perf_counter() + at_most
-    while len(times) < repeats and (len(times) < 3 or time.perf_counter() < end):
-        begin = time.perf_counter()
-        jax.block_until_ready(call())
-        times.append(time.perf_counter() - begin)
-    return statistics.median(times)
-
-
 def interleaved_medians(calls: dict, *, repeats: int = 15) -> dict[str, float]:
     """Return medians of several calls timed in turn: the machine's drift hits all alike."""
     for call in calls.values():

@@ -93,10 +93,10 @@ def method(h_x, h_y, sampler=None):
 def main():
     tuning = {seed: problem(seed) for seed in TUNING}
     grid = {
-        f"{h_x:g}, {h_y:g}": float(w2_of(method(h_x, h_y), tuning, every=5)[0].mean())
+        (h_x, h_y): float(w2_of(method(h_x, h_y), tuning, every=5)[0].mean())
         for h_x, h_y in itertools.product(STATE, OBS)
     }
-    best = tuple(float(v) for v in min(grid, key=grid.__getitem__).split(", "))
+    best = min(grid, key=grid.__getitem__)
     print("grid", grid, "best", best, flush=True)
 
     def choose(kind, options):
@@ -135,7 +135,11 @@ def main():
     scores["sampling floor"] = summary(floor(scoring))
     body = {
         "selected": {"state, obs bandwidth": best, "inflation": inflation, "jitter": jitter},
-        "tuning w2": {"grid": grid, "inflation": inflations, "jitter": jitters},
+        "tuning w2": {
+            "grid": {f"{h_x:g}, {h_y:g}": w2 for (h_x, h_y), w2 in grid.items()},
+            "inflation": inflations,
+            "jitter": jitters,
+        },
         "tuning w2 by latents": kinds,
         "tuning w2 by component draws": draws,
         "scores": scores,

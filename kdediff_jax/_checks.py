@@ -98,6 +98,12 @@ def choice(name: str, value: Any, options: Iterable[str]) -> None:
     raise ValueError(f"{name}: expected one of {known}, got {value!r}{hint}")
 
 
+def has_method(name: str, value: Any, method: str) -> None:
+    """Check that an argument is an instance with the method its role needs."""
+    if not callable(getattr(value, method, None)) or isinstance(value, type):
+        raise TypeError(f"{name}: expected an object with `{method}`, got {value!r}")
+
+
 def count(name: str, value: Any, minimum: int = 1) -> None:
     """Check that a size is an int of at least `minimum`."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):

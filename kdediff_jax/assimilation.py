@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ._checks import concrete, floating
+from ._checks import concrete, floating, has_method
 from ._checks import ensemble as check_ensemble
 from ._typing import Array, Float, Int, Key, Scalar, like, numbers_to_leaves
 from .analysis.base import AbstractAnalysis, AnalysisInfo
@@ -143,28 +143,21 @@ def cycle(
     step, so that both give the same numbers.
     """
     modules = _prepared(dynamics, observation, analysis)
-    return _compiled_step(state, *modules, like(state.ensemble, floating("y", y)))
+    return _compiled_step(state, modules, like(state.ensemble, floating("y", y)))
 
 
 def _prepared(dynamics: Any, observation: Any, analysis: Any) -> tuple[Any, Any, Any]:
     """Check the kinds, and turn stray Python floats into leaves: no new program for a new value."""
-    for name, value, kind in (
-        ("dynamics", dynamics, "step"),
-        ("observation", observation, "sample"),
-        ("analysis", analysis, "__call__"),
-    ):
-        if not callable(getattr(value, kind, None)) or isinstance(value, type):
-            raise TypeError(f"{name}: expected an object with `{kind}`, got {value!r}")
+    has_method("dynamics", dynamics, "step")
+    has_method("observation", observation, "sample")
+    has_method("analysis", analysis, "__call__")
     return numbers_to_leaves((dynamics, observation, analysis))
 
 
 def _step(
-    state: FilterState,
-    dynamics: AbstractDynamics,
-    observation: AbstractObservation,
-    analysis: AbstractAnalysis,
-    y: Float[Array, " m"],
+    state: FilterState, modules: tuple[Any, Any, Any], y: Float[Array, " m"]
 ) -> tuple[FilterState, CycleOutput]:
+    dynamics, observation, analysis = modules
     n = state.ensemble.shape[0]
     dtype = state.ensemble.dtype
     key = jax.random.fold_in(state.key, state.index)
@@ -248,7 +241,7 @@ def _scan(
     state: FilterState, modules: tuple[Any, Any, Any], ys: Array, save: Callable
 ) -> FilterResult:
     def step(state, y):
-        state, output = _step(state, *modules, y)
+        state, output = _step(state, modules, y)
         return state, (save(output), output.info)
 
     state, (saved, info) = lax.scan(step, state, ys)

@@ -44,6 +44,11 @@ class AbstractSchedule(eqx.Module):
             )
 
 
+def default_schedule() -> AbstractSchedule:
+    """Return the samplers' default: log-spaced, from five spreads of the kernel density down."""
+    return VarianceExploding(tau_max=5.0, relative=True)
+
+
 class VarianceExploding(AbstractSchedule):
     """Variance-exploding schedule: noise is added, the state is not shrunk.
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ._checks import count, vector
+from ._checks import count, has_method, vector
 from ._typing import Array, Float, Key, Scalar, like, numbers_to_leaves
 from .dynamics.base import AbstractDynamics
 from .observations import AbstractObservation
@@ -35,12 +35,8 @@ def twin_experiment(
     Returns:
         truth [T d] and measurements [T m], both at the ends of the intervals.
     """
-    for name, value, kind in (
-        ("dynamics", dynamics, "step"),
-        ("observation", observation, "sample"),
-    ):
-        if not callable(getattr(value, kind, None)) or isinstance(value, type):
-            raise TypeError(f"{name}: expected an object with `{kind}`, got {value!r}")
+    has_method("dynamics", dynamics, "step")
+    has_method("observation", observation, "sample")
     x0 = vector("x0", x0, what="d")
     count("num_cycles", num_cycles)
     dynamics, observation = numbers_to_leaves((dynamics, observation))

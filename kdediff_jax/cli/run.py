@@ -108,12 +108,11 @@ def run_experiment(settings: Settings, result_file: Path, picture: Path, *, forc
 
 
 def _filter(experiment: Experiment, name: str, settings: Settings):
-    schedule = VarianceExploding(tau_max=5.0, relative=True)
+    flow = ProbabilityFlow(start=settings.start)
     if settings.tau_max is not None:
-        schedule = VarianceExploding(tau_max=settings.tau_max)
+        flow = dataclasses.replace(flow, schedule=VarianceExploding(tau_max=settings.tau_max))
     if settings.tolerance is not None and not 0 < settings.tolerance < 1:
         raise ValueError(f"tolerance: expected between 0 and 1, got {settings.tolerance}")
-    flow = ProbabilityFlow(schedule=schedule, start=settings.start)
     if settings.tolerance is not None:
         flow = dataclasses.replace(flow, stepsize_controller=per_member_pid(settings.tolerance))
     return experiment.filter(

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from .. import latents as _latents
 from .._checks import choice, count, ensemble
 from .._typing import Array, Float, Key, Scalar
-from ..schedules import AbstractSchedule, VarianceExploding
+from ..schedules import AbstractSchedule, default_schedule
 from .base import AbstractSampler, SamplerStats, transport
 
 
@@ -71,9 +71,7 @@ class ProbabilityFlow(AbstractSampler):
         ValueError: an unknown start or kind of latents; tau_max not above the bandwidth.
     """
 
-    schedule: AbstractSchedule = eqx.field(
-        default_factory=lambda: VarianceExploding(tau_max=5.0, relative=True)
-    )
+    schedule: AbstractSchedule = eqx.field(default_factory=default_schedule)
     solver: diffrax.AbstractSolver = eqx.field(default_factory=diffrax.Bosh3)
     stepsize_controller: diffrax.AbstractStepSizeController = eqx.field(
         default_factory=per_member_pid

@@ -12,7 +12,7 @@ from jax import lax
 from .. import latents as _latents
 from .._checks import choice, count, positive
 from .._typing import Array, Float, Key, Number, Scalar, like, tunable
-from ..schedules import AbstractSchedule, VarianceExploding
+from ..schedules import AbstractSchedule, default_schedule
 from .base import AbstractSampler, SamplerStats, transport
 
 
@@ -33,9 +33,7 @@ class ReverseSDE(AbstractSampler):
         ValueError: an unknown start, no steps, negative noise, tau_max not above the bandwidth.
     """
 
-    schedule: AbstractSchedule = eqx.field(
-        default_factory=lambda: VarianceExploding(tau_max=5.0, relative=True)
-    )
+    schedule: AbstractSchedule = eqx.field(default_factory=default_schedule)
     solver: diffrax.AbstractSolver = eqx.field(default_factory=diffrax.EulerHeun)
     num_steps: int = eqx.field(static=True, default=100)
     noise: Number = tunable(1.0)
