@@ -49,16 +49,22 @@ def test_enkf_on_sakov2012():
 
 
 # the published runs resample below a threshold only, so that their jitters do not carry over
-JITTERS = (0.2, 0.3, 0.6, 0.9, 1.2, 1.6, 2.4)
+JITTERS = (0.1, 0.2, 0.3, 0.6, 0.9, 1.2, 1.6, 2.4)
 
 
 @pytest.mark.parametrize(("members", "published"), [(100, 0.39), (800, 0.28), (4000, 0.24)])
 def test_sir_on_ramgraber2022(members, published):
-    """SIR resampling every cycle, best jitter of the list: within 15 % of the published rmse."""
+    """SIR resampling every cycle, best jitter of the list: within 15 % of the published rmse.
+
+    Medians over seeds: now and then a run loses the truth for good (rmse above 1), and one such
+    run would hide what the others show.
+    """
     experiment = experiments.load("ramgraber2022")
     settings = jax.vmap(lambda j: kd.SIR(jitter=j))(jnp.asarray(JITTERS))
-    means = rmse_of_runs(experiment, settings, members, 1000 + experiment.burn_in).mean(axis=1)
-    best = int(np.argmin(means))
-    table = ", ".join(f"{j}: {v:.3f}" for j, v in zip(JITTERS, means, strict=True))
+    values = rmse_of_runs(experiment, settings, members, 3000 + experiment.burn_in)
+    medians = np.median(values, axis=1)
+    best = int(np.argmin(medians))
+    rows = zip(JITTERS, medians, (values > 1).sum(axis=1), strict=True)
+    table = ", ".join(f"{j}: {v:.3f} ({lost} lost)" for j, v, lost in rows)
     print(f"\nramgraber2022 SIR N={members}: best jitter {JITTERS[best]}; {table}")
-    assert abs(means[best] - published) < 0.15 * published
+    assert abs(medians[best] - published) < 0.15 * published
