@@ -46,6 +46,7 @@ _NAMES = {
         "per_member_pid",
     ),
     "schedules": ("AbstractSchedule", "VarianceExploding"),
+    "sweeping": ("SweepResult", "select", "sweep"),
     "twin": ("twin_experiment",),
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
@@ -103,4 +104,5 @@ if TYPE_CHECKING:
         per_member_pid,
     )
     from .schedules import AbstractSchedule, VarianceExploding
+    from .sweeping import SweepResult, select, sweep
     from .twin import twin_experiment

@@ -14,7 +14,7 @@ import kdediff_jax
 ROWS = (
     ("_typing", "_checks"),
     (
-        *("pairwise", "schedules", "latents", "metrics", "sweep", "tuning", "plots"),
+        *("pairwise", "schedules", "latents", "metrics", "sweeping", "tuning", "plots"),
         "dynamics.integrators",
     ),
     (
@@ -28,7 +28,7 @@ ROWS = (
     ("experiments", ""),  # "": the top module, which loads names lazily and has no imports
     ("cli", "__main__"),
 )
-HOUSES = ("metrics", "plots", "results", "experiments", "cli")  # free inside
+HOUSES = ("metrics", "plots", "sweeping", "results", "experiments", "cli")  # free inside
 ARRAYS_ONLY = ("metrics", "plots")
 
 ROOT = Path(kdediff_jax.__file__).parent

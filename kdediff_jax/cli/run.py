@@ -16,6 +16,7 @@ from rich.table import Table
 
 from .. import experiments, plots, results
 from ..experiments import run as running
+from ..experiments import scoring
 from ..experiments.base import Experiment, Twin
 from ..samplers import ProbabilityFlow, per_member_pid
 from ..schedules import VarianceExploding
@@ -45,7 +46,7 @@ class Finished:
     """One filter's run and its scores."""
 
     run: running.Run
-    scores: running.Scores
+    scores: scoring.Scores
     analysis: Any
 
 
@@ -92,7 +93,7 @@ def run_experiment(settings: Settings, result_file: Path, picture: Path, *, forc
                 experiment, analysis, twin, settings.seed, progress=task(f"{name}: filtering")
             )
             result = run.result
-            scores = running.score(
+            scores = scoring.score(
                 experiment, result.saved, result.info, twin.truth, posterior,
                 progress=task(f"{name}: scoring"),
             )  # fmt: skip
@@ -192,7 +193,7 @@ def _write(settings, experiment, twin: Twin, posterior, done, path: Path, force:
         stacked = np.stack([np.asarray(getattr(r.result.info, field)) for r in run])
         values = stacked.astype(np.int8) if field == "ok" else stacked
         variables[field] = (("filter", "cycle"), values, {"long_name": f"AnalysisInfo.{field}"})
-    for field in running.Scores._fields:
+    for field in scoring.Scores._fields:
         values = np.array([getattr(d.scores, field) for d in done.values()])
         variables[f"score_{field}"] = (("filter",), values, {"long_name": f"mean {field}"})
     for field in ("compile_seconds", "run_seconds"):

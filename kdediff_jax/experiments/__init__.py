@@ -15,10 +15,17 @@ if TYPE_CHECKING:
 CATALOGUE = {
     "lorenz63-z": "Lorenz-63, only z measured: the posterior has two modes",
     "lorenz63-full": "Lorenz-63, all three coordinates measured",
+    "lorenz63-fast": "Lorenz-63, only z measured, at every time step",
     "toy-bimodal": "random walk on the line, |x| measured: two modes",
+    "lorenz96-10": "Lorenz-96, d = 10, arctan of every component measured",
+    "lorenz96-20": "Lorenz-96, d = 20, arctan of every component measured",
+    "lorenz96-40": "Lorenz-96, d = 40, every second component measured",
     "linear-gaussian": "linear oscillator, exact Kalman posterior",
     "sakov2012": "Lorenz-63 of Sakov et al. 2012: EnKF baseline",
     "ramgraber2022": "Lorenz-63 of Ramgraber et al. 2022: particle filter baseline",
+    "sakov2008": "Lorenz-96 of Sakov and Oke 2008, d = 40: EnKF baseline",
+    "bocquet2010": "Lorenz-96 of Bocquet et al. 2010, d = 10: particle filter baseline",
+    "spantini2019": "Lorenz-96 of Spantini et al. 2019, d = 40: sparse measurements, rarely",
 }
 
 FILTERS = {

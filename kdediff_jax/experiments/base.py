@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -20,6 +21,11 @@ from ..observations import AbstractObservation
 from ..samplers import AbstractSampler, ExactMixture, ProbabilityFlow, ReverseSDE
 from ..twin import twin_experiment
 from . import FILTERS
+
+DEFAULT_GRID = {
+    "state_bandwidth": (0.1, 0.2, 0.5, 1.0, 2.0),
+    "obs_bandwidth": (0.5, 1.0, 2.0, 5.0, 10.0),
+}
 
 
 class Expected(NamedTuple):
@@ -40,7 +46,7 @@ class Twin(NamedTuple):
     ensemble: Float[Array, "n d"]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)  # hashed by identity: a static argument of `jit`
 class Experiment:
     """A twin experiment: models, initial laws, filters' settings, expected scores.
 
@@ -57,6 +63,7 @@ class Experiment:
         shown: coordinates of the picture: the first as trajectory, one or two as ensembles.
         jitter, inflation: settings of SIR and EnKF.
         sir_resampling: scheme of SIR.
+        grid: state and measurement bandwidths and tau_max that a sweep tries.
         exact: (key, ys, n) -> draws [T n d] of the exact posterior, where it is known; otherwise
             the reference is a particle filter with `reference_particles`.
         reference_particles: 0 for no reference posterior.
@@ -77,11 +84,12 @@ class Experiment:
     jitter: float = 0.0
     inflation: float = 1.0
     sir_resampling: str = "systematic"
+    grid: Mapping[str, tuple[float, ...]] = dataclasses.field(default_factory=lambda: DEFAULT_GRID)
     exact: Callable[[Key, Array, int], Array] | None = None
     reference_particles: int = 100_000
     expected: tuple[Expected, ...] = ()
 
-    def twin(self, seed: int, members: int, num_cycles: int, dtype: jnp.dtype) -> Twin:
+    def twin(self, seed: int | Array, members: int, num_cycles: int, dtype: jnp.dtype) -> Twin:
         """Return truth, measurements and members of simulation `seed`.
 
         Truth and measurements depend on the seed alone, not on the number of members.
@@ -97,7 +105,7 @@ class Experiment:
 
     def bandwidths_for(self, members: int) -> tuple[float, float]:
         """Return the (state, measurement) bandwidths of the nearest ensemble size."""
-        nearest = min(self.bandwidths, key=lambda n: abs(jnp.log(n / members).item()))
+        nearest = min(self.bandwidths, key=lambda n: abs(math.log(n / members)))
         return self.bandwidths[nearest]
 
     def filter(
@@ -105,11 +113,11 @@ class Experiment:
         name: str,
         members: int,
         *,
-        state_bandwidth: float | None = None,
-        obs_bandwidth: float | None = None,
+        state_bandwidth: float | Array | None = None,
+        obs_bandwidth: float | Array | None = None,
         flow: ProbabilityFlow | None = None,
-        inflation: float | None = None,
-        jitter: float | None = None,
+        inflation: float | Array | None = None,
+        jitter: float | Array | None = None,
     ) -> AbstractAnalysis:
         """Return a filter with this experiment's settings, or with those given.
 

@@ -1,4 +1,4 @@
-"""Running an experiment: filters in chunks with progress, the reference posterior, the scores."""
+"""Running an experiment: filters in chunks with progress, and the reference posterior."""
 
 from __future__ import annotations
 
@@ -8,17 +8,15 @@ from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from .. import metrics
 from .._typing import Array, Float
-from ..analysis.base import AbstractAnalysis, AnalysisInfo
+from ..analysis.base import AbstractAnalysis
 from ..analysis.sir import SIR
 from ..assimilation import CycleOutput, FilterResult, init, resume, save_ensembles
 from .base import Experiment, Twin
 
-REFERENCE_KEPT = 2000
+REFERENCE_KEPT = 3000  # 2000 to compare with, and 1000 more for the sampling floor
 Progress = Callable[[int], None]
 
 
@@ -51,24 +49,25 @@ def run_filter(
     chunk = _chunk(num_cycles)
     state = init(jax.random.fold_in(jax.random.key(seed), 2), twin.ensemble)
 
-    @eqx.filter_jit
-    def advance(state, modules, ys):
-        dynamics, observation, scheme = modules
-        return resume(state, dynamics, observation, scheme, ys, save=save)
-
     modules = (experiment.dynamics, experiment.observation, analysis)
     begin = time.perf_counter()
-    compiled = advance.lower(state, modules, twin.ys[:chunk]).compile()
+    compiled = _advance.lower(state, modules, twin.ys[:chunk], save).compile()
     middle = time.perf_counter()
     parts = []
     for start in range(0, num_cycles, chunk):
-        part = jax.block_until_ready(compiled(state, modules, twin.ys[start : start + chunk]))
+        part = jax.block_until_ready(compiled(state, modules, twin.ys[start : start + chunk], save))
         state = part.state
         parts.append(jax.tree.map(np.asarray, (part.saved, part.info)))
         progress(chunk)
     saved, info = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
     end = time.perf_counter()
     return Run(FilterResult(saved, info, state), middle - begin, end - middle)
+
+
+@eqx.filter_jit
+def _advance(state, modules, ys, save):
+    dynamics, observation, scheme = modules
+    return resume(state, dynamics, observation, scheme, ys, save=save)
 
 
 def _chunk(num_cycles: int, parts: int = 10) -> int:
@@ -86,7 +85,7 @@ def save_subset(output: CycleOutput) -> Float[Array, "k d"]:
 def reference(
     experiment: Experiment, twin: Twin, seed: int, *, progress: Progress = _silent
 ) -> np.ndarray | None:
-    """Return draws [T n d] of the posterior, at most 2000 a cycle, or None if there are none.
+    """Return draws [T n d] of the posterior, at most 3000 a cycle, or None if there are none.
 
     They come from the exact filter where the experiment has one, else from a particle filter with
     the exact likelihood and multinomial resampling every cycle.
@@ -107,62 +106,6 @@ def reference(
         progress=progress,
     )
     return run.result.saved
-
-
-class Scores(NamedTuple):
-    """Means over the cycles after burn-in; NaN where a score does not apply."""
-
-    w2: float
-    energy_score: float
-    crps: float
-    rmse: float
-    spread: float
-    rank_p: float
-    ess: float
-    steps: float
-    failed: int
-
-
-def score(
-    experiment: Experiment,
-    ensembles: Float[Array, "t n d"],
-    info: AnalysisInfo,
-    truth: Float[Array, "t d"],
-    posterior: np.ndarray | None,
-    *,
-    progress: Progress = _silent,
-) -> Scores:
-    """Score a run against the truth and, by exact W2, against the reference posterior.
-
-    W2 uses 1000 reference draws a cycle (2000 for more than 500 members). `rank_p` is the smallest
-    p-value over coordinates of the rank histogram's flatness.
-    """
-    first = min(experiment.burn_in, len(truth) - 1)
-    ensembles, truth = jnp.asarray(ensembles)[first:], jnp.asarray(truth)[first:]
-    mean = jnp.asarray(info.mean)[first:]
-    w2 = np.nan
-    if posterior is not None:
-        kept = 1000 if ensembles.shape[1] <= 500 else REFERENCE_KEPT
-        distances = []
-        for members, draws in zip(np.asarray(ensembles), posterior[first:], strict=True):
-            finite = np.isfinite(members).all()
-            distances.append(metrics.wasserstein2(members, draws[:kept]) if finite else np.nan)
-            progress(1)
-        w2 = float(np.mean(distances))
-    counts = metrics.rank_histogram(ensembles, truth)
-    bins = max(2, min(ensembles.shape[1] + 1, truth.shape[0] // 10))
-    _, p_values = metrics.rank_flatness(counts, num_bins=bins)
-    return Scores(
-        w2=w2,
-        energy_score=float(jnp.mean(metrics.energy_score(ensembles, truth))),
-        crps=float(jnp.mean(metrics.crps(ensembles, truth))),
-        rmse=float(jnp.mean(metrics.rmse(mean, truth))),
-        spread=float(jnp.mean(metrics.spread(ensembles))),
-        rank_p=float(jnp.min(p_values)),
-        ess=float(np.mean(info.ess[first:])),
-        steps=float(np.mean(info.num_steps[first:])),
-        failed=int(np.sum(~np.asarray(info.ok))),
-    )
 
 
 def most_bimodal(posterior: Float[np.ndarray, "t n d"], coordinate: int) -> int:

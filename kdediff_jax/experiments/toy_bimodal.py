@@ -39,5 +39,9 @@ def experiment() -> Experiment:
         bandwidths={250: (0.05, 0.2)},
         coordinates=("x",),
         shown=(0,),
+        grid={
+            "state_bandwidth": (0.01, 0.02, 0.05, 0.1, 0.2),
+            "obs_bandwidth": (0.05, 0.1, 0.2, 0.5),
+        },
         sir_resampling="multinomial",
     )

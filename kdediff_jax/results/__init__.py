@@ -8,5 +8,6 @@ not there), builds its data set by `dataset` with the attributes of `provenance`
 
 from .netcdf import dataset, prepare_output, read, write
 from .origin import provenance
+from .sweeps import sweep_dataset
 
-__all__ = ["dataset", "prepare_output", "provenance", "read", "write"]
+__all__ = ["dataset", "prepare_output", "provenance", "read", "sweep_dataset", "write"]

@@ -1,0 +1,51 @@
+"""`sakov2008`: Lorenz-96 as in Sakov and Oke 2008 (Tellus A 60, 361).
+
+d = 40, F = 8, RK4 steps of 0.05, everything measured after every step with variance 1, no model
+noise, prior N(e1, 0.001 I), scores after 20 time units.
+"""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from ..dynamics import Lorenz96
+from ..observations import GaussianObservation, identity
+from . import lorenz96
+from .base import Expected, Experiment
+
+SOURCE = "published, and by independent implementations"
+
+
+def initial(key, n):
+    """Draw truth and members from N(e1, 0.001 I)."""
+    truth_key, member_key = jax.random.split(key)
+    mean, std = jnp.zeros(40).at[0].set(1.0), math.sqrt(0.001)
+    return (
+        mean + std * jax.random.normal(truth_key, (40,)),
+        mean[None] + std * jax.random.normal(member_key, (n, 40)),
+    )
+
+
+def experiment() -> Experiment:
+    """Return the experiment."""
+    model = Lorenz96(interval=0.05)
+    return Experiment(
+        name="sakov2008",
+        summary="Lorenz-96 of Sakov and Oke 2008, d = 40: EnKF baseline",
+        dynamics=model,
+        truth_dynamics=model,
+        observation=GaussianObservation(identity, 1.0),
+        num_cycles=1400,
+        burn_in=400,
+        initial=initial,
+        bandwidths={40: (1.0, 2.0)},
+        coordinates=lorenz96.coordinates(40),
+        shown=(0, 1),
+        inflation=1.06,
+        jitter=0.5,
+        reference_particles=0,
+        expected=(Expected("enkf", 40, "rmse", 0.22, SOURCE + ", inflation 1.06"),),
+    )

@@ -1,0 +1,104 @@
+"""One compiled program for batches of grid points, and the size of a batch that fits."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from .grid import Axes
+
+CPU_POINTS = 4  # per device and batch: a core gains little from more, and lockstep costs
+DEFAULT_MEMORY = 4 * 2**30  # bytes per device, where the device does not say
+
+Run: TypeAlias = Callable[[dict[str, Any]], Any]
+Device: TypeAlias = Any  # jax.Device is a variable to type checkers
+
+
+class Program:
+    """`run` over batches, a share on each device; traced once, compiled once per batch size."""
+
+    def __init__(self, run: Run, devices: tuple[Device, ...], points: Axes):
+        try:
+            self._batched = _batched(run, devices)
+        except TypeError:  # not hashable, such as a method of a module that holds arrays
+            self._batched = _batched.__wrapped__(lambda point: run(point), devices)
+        self._num_devices = len(devices)
+        self._dtypes = {name: column.dtype for name, column in points.items()}
+
+    def shapes(self) -> Any:
+        """Shapes and dtypes of the scores of one point."""
+        batch = jax.eval_shape(self._batched, self._inputs(self._num_devices))
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), batch)
+
+    def compile(self, batch_size: int) -> Any:
+        """Return the executable for batches of this size; jax keeps those it has made."""
+        return self._batched.lower(self._inputs(batch_size)).compile()
+
+    def bytes(self, batch_size: int) -> int:
+        """Bytes that one device needs for its share of a batch, results included."""
+        stats = self.compile(batch_size).memory_analysis()
+        return 1 if stats is None else stats.temp_size_in_bytes + stats.output_size_in_bytes
+
+    def _inputs(self, size: int) -> dict[str, jax.ShapeDtypeStruct]:
+        return {name: jax.ShapeDtypeStruct((size,), d) for name, d in self._dtypes.items()}
+
+
+@functools.lru_cache(maxsize=16)
+def _batched(run: Run, devices: tuple[Device, ...]) -> Any:
+    mesh = Mesh(np.array(devices), ("batch",))
+    split = PartitionSpec("batch")
+    # The inner jit keeps the trace of one point for all batch sizes. shard_map, not a sharded vmap:
+    # that would agree across devices, at each step of each loop, whether any point goes on.
+    share = jax.shard_map(
+        jax.vmap(jax.jit(run)), mesh=mesh, in_specs=split, out_specs=split, check_vma=False
+    )
+    return jax.jit(share, in_shardings=NamedSharding(mesh, split))
+
+
+def choose_batch(
+    program: Program, total: int, devices: tuple[Device, ...], memory: float | None
+) -> int:
+    """Return the batch size that memory allows, levelled so that little of the last is padding.
+
+    Args:
+        program: The program; compiled for one point per device where memory matters.
+        total: Number of points.
+        devices: Devices that share a batch.
+        memory: Bytes per device; None for no limit on CPU, elsewhere half of the device's.
+
+    Returns:
+        A multiple of the number of devices.
+
+    Raises:
+        ValueError: If one point per device needs more memory.
+    """
+    num = len(devices)
+
+    def level(share: int) -> int:  # the smallest share with as many batches
+        return math.ceil(total / (math.ceil(total / (share * num)) * num))
+
+    share = math.ceil(total / num)
+    if devices[0].platform == "cpu":
+        share = min(share, CPU_POINTS)
+    elif memory is None:
+        limit = (devices[0].memory_stats() or {}).get("bytes_limit")
+        memory = DEFAULT_MEMORY if limit is None else limit // 2
+    if memory is None:
+        return level(share) * num
+    need = program.bytes(num)
+    if need > memory:
+        raise ValueError(
+            f"memory: expected at least the {need} bytes per device that one point takes, "
+            f"got {memory}"
+        )
+    share = level(min(share, int(memory // need)))
+    # Memory is not exactly proportional to the number of points: measure, and shrink if needed.
+    while share > 1 and (need := program.bytes(share * num)) > memory:
+        share = level(max(1, min(share - 1, int(share * memory / need))))
+    return share * num

@@ -1,0 +1,158 @@
+"""The sweep itself: batches of grid points through one compiled program."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from .._checks import count, positive
+from . import checkpoint as files
+from .grid import check_axes, combinations, slice_points
+from .program import Device, Program, Run, choose_batch
+from .result import SweepResult
+
+SAVE_SECONDS = 5.0
+
+
+def sweep(
+    run: Run,
+    grid: Mapping[str, Any],
+    *,
+    batch_size: int | None = None,
+    memory: float | None = None,
+    devices: Sequence[Device] | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    fingerprint: str = "",
+    progress: Callable[[int, int], None] | None = None,
+) -> SweepResult:
+    """Run a function at every point of a grid, in batches through one compiled program.
+
+    The first axis varies slowest, so points that share its value share a batch. Put first the axis
+    that decides how many solver steps a run takes (the state bandwidth): adaptive solves in one
+    batch run in lockstep, and a batch takes as long as its slowest point. Seeds come last.
+
+    A point whose values make no sense to `run` gives whatever `run` gives (NaN, a failed flag) in
+    its own slot; the rest is not touched. Another sweep of the same function object and batch size
+    compiles nothing.
+
+    Args:
+        run: Function of one grid point, a dict of 0-d arrays by axis name; returns a dict (any
+            pytree) of arrays. Must be jit-able; traced once.
+        grid: 1-D values by axis name; all combinations are run. Floats become the default float
+            dtype, ints stay ints (int32).
+        batch_size: Points per batch over all devices, rounded up to a multiple of their number
+            and at most the grid. By default up to 4 per device on CPU; elsewhere, as many as fit
+            into memory, which may be all of them: give a smaller one for progress and checkpoints.
+        memory: Bytes per device that the choice of the batch size may use. Default: half of what
+            the device reports, or 4 GiB; on CPU no limit.
+        devices: Devices to spread each batch over, each running its own loop; all local ones by
+            default, and never more than there are points.
+        checkpoint: File to keep finished batches in and to go on from: an interrupted sweep loses
+            the batch at work and at most 5 seconds. Continued only by the same grid, fingerprint,
+            scores, batch size (adopted where none is given) and number of devices, so that the
+            result is that of an uninterrupted sweep, bit for bit. Never removed here.
+        fingerprint: What else must agree to continue: settings, seeds and versions behind `run`.
+        progress: Called with the numbers of finished and of all points after each batch.
+
+    Returns:
+        Axes, scores, times, batch size and number of devices.
+
+    Raises:
+        TypeError: If an argument is of the wrong kind.
+        ValueError: If an axis is empty, not 1-D, not finite or repeats a value; if not even one
+            point per device fits into `memory`; if `memory` comes with a `batch_size`; if the
+            checkpoint is damaged or another sweep's. The file is kept then.
+    """
+    axes = check_axes(grid)
+    points = combinations(axes)
+    total = len(next(iter(points.values())))
+    if not callable(run):
+        raise TypeError(f"run: expected a function of one grid point, got {run!r}")
+    if not isinstance(fingerprint, str):
+        raise TypeError(f"fingerprint: expected a string, got {fingerprint!r}")
+    used = _devices(devices)[:total]
+    if batch_size is not None:
+        count("batch_size", batch_size)
+        batch_size = _whole(min(batch_size, total), len(used))
+    if memory is not None:
+        positive("memory", memory)
+        if batch_size is not None:
+            raise ValueError(f"memory: expected none beside a batch_size, got {memory}")
+
+    began = time.perf_counter()
+    program = Program(run, used, points)
+    shapes = program.shapes()
+    if not jax.tree.leaves(shapes):
+        raise ValueError("run: expected at least one score, got none")
+    header = files.identity(axes, fingerprint, shapes, len(used))
+    path, finished, stored = None if checkpoint is None else Path(checkpoint), 0, []
+    if path is not None and (found := files.read(path)) is not None:
+        wanted = header if batch_size is None else {**header, "batch_size": batch_size}
+        files.refuse_other(path, found[0], wanted)
+        batch_size, finished = found[0]["batch_size"], found[0]["finished_batches"]
+        stored = found[1]
+    if batch_size is None:
+        batch_size = choose_batch(program, total, used, memory)
+    header["batch_size"] = batch_size
+    num_batches = math.ceil(total / batch_size)
+    compiled = program.compile(batch_size) if finished < num_batches else None
+    compiled_at = time.perf_counter()
+
+    results = [
+        np.zeros((total, *leaf.shape), leaf.dtype)  # zeros: unfinished slots are never returned
+        for leaf in jax.tree.leaves(shapes)
+    ]
+    for mine, theirs in zip(results, stored, strict=False):
+        mine[: len(theirs)] = theirs
+    if path is not None and not stored:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write(path, header, 0, results)  # an unwritable folder must show before the work
+    saved, saved_at = finished, time.perf_counter()
+    try:
+        while compiled is not None and finished < num_batches:
+            start = finished * batch_size
+            out = jax.device_get(compiled(slice_points(points, start, batch_size)))
+            for mine, theirs in zip(results, jax.tree.leaves(out), strict=True):
+                mine[start : start + batch_size] = theirs[: total - start]
+            finished += 1
+            if path is not None and time.perf_counter() - saved_at >= SAVE_SECONDS:
+                files.write(path, header, finished, results)
+                saved, saved_at = finished, time.perf_counter()
+            if progress is not None:
+                progress(min(start + batch_size, total), total)
+    finally:  # an interrupt too must not lose what is finished
+        if path is not None and saved < finished:
+            files.write(path, header, finished, results)
+
+    shape = tuple(len(axis) for axis in axes.values())
+    values = [leaf.reshape(shape + leaf.shape[1:]) for leaf in results]
+    return SweepResult(
+        axes,
+        jax.tree.unflatten(jax.tree.structure(shapes), values),
+        compile_seconds=compiled_at - began,
+        run_seconds=time.perf_counter() - compiled_at,
+        batch_size=batch_size,
+        num_devices=len(used),
+    )
+
+
+def _devices(devices: Sequence[Device] | None) -> tuple[Device, ...]:
+    if devices is None:
+        return tuple(jax.local_devices())
+    used = tuple(devices)
+    if not used or not all(isinstance(device, jax.Device) for device in used):
+        raise ValueError(f"devices: expected at least one jax device, got {devices!r}")
+    if len(set(used)) < len(used):
+        raise ValueError(f"devices: expected each device once, got {devices!r}")
+    return used
+
+
+def _whole(batch_size: int, num_devices: int) -> int:
+    return math.ceil(batch_size / num_devices) * num_devices
