@@ -439,7 +439,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from test_sweep import GRID, program, scores, sweep, check_axes
 devices = tuple(jax.local_devices())
 result = sweep(scores, GRID, batch_size=5, checkpoint=sys.argv[1])
-ours = program.Program(scores, devices, check_axes(GRID)).compile(6).as_text()
+ours = program.Program(scores, devices, check_axes(GRID)).compile(6).func.as_text()
 split = NamedSharding(Mesh(devices, ("batch",)), PartitionSpec("batch"))
 inputs = {"width": jax.numpy.ones(6), "seed": jax.numpy.arange(6)}
 plain = jax.jit(jax.vmap(scores), in_shardings=split).lower(inputs).compile().as_text()

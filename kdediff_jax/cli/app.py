@@ -131,13 +131,144 @@ def run(
         fail(str(error))
 
 
-def _files(folder: Path, experiment: str, force: bool) -> tuple[Path, Path]:
+@app.command()
+def sweep(
+    experiment: Annotated[str, typer.Argument(help="An experiment; see `kdediff list`.")],
+    filter_: Annotated[str, typer.Option("--filter", "-f", help="A filter.")] = "kde",
+    members: Annotated[int, typer.Option("--members", "-n", min=2, help="Ensemble size.")] = 250,
+    cycles: Annotated[
+        int | None, typer.Option("--cycles", min=1, help="Cycles (default: the experiment's).")
+    ] = None,
+    grid: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--grid",
+            "-g",
+            metavar="NAME=V1,V2,..",
+            help="An axis: state_bandwidth, obs_bandwidth, tau_max, inflation or jitter; repeat "
+            "for several, the one that decides the number of solver steps first. Default: the "
+            "experiment's grid.",
+        ),
+    ] = None,
+    seeds: Annotated[
+        str, typer.Option(metavar="FIRST:LAST", help="Seeds, FIRST to LAST - 1, or a list.")
+    ] = "1000:1008",
+    score: Annotated[
+        str | None,
+        typer.Option(help="What to minimise (default: sliced_w2, or energy_score without one)."),
+    ] = None,
+    x64: Annotated[bool, typer.Option("--x64", help="Compute in float64.")] = False,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Points that run together (default: what fits).")
+    ] = None,
+    memory: Annotated[
+        float | None, typer.Option(help="GiB per device that a batch may take.")
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for the result and the picture.")
+    ] = Path("kdediff-results"),
+    force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
+) -> None:
+    """Run a filter over a grid of settings and seeds; an interrupted sweep goes on where it was."""
+    known("experiment", experiment, CATALOGUE)
+    known("filter", filter_, FILTERS)
+    axes = dict(_axis(text) for text in grid or ())
+    if len(axes) < len(grid or ()):
+        fail("--grid: each axis once")
+    files = _files(output, f"{experiment}-{filter_}-sweep", force)
+
+    from .sweep import Settings, run_sweep
+
+    settings = Settings(
+        experiment=experiment,
+        filter=filter_,
+        members=members,
+        cycles=cycles,
+        grid=axes,
+        seeds=_seeds(seeds),
+        score=score,
+        x64=x64,
+        batch_size=batch_size,
+        memory=None if memory is None else memory * 2**30,
+    )
+    try:
+        run_sweep(settings, *files, force=force)
+    except (ValueError, TypeError, RuntimeError, OSError, ImportError) as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        errors.print("interrupted; the same command goes on from the finished points")
+        raise typer.Exit(130) from None
+
+
+@app.command()
+def reproduce(
+    experiment: Annotated[str, typer.Argument(help="An experiment; see `kdediff list`.")],
+    quick: Annotated[bool, typer.Option("--quick", help="Small sizes, for a look.")] = False,
+    members: Annotated[str | None, typer.Option(metavar="N1,N2,..", help="Ensemble sizes.")] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for the record and the tables.")
+    ] = Path("kdediff-results"),
+) -> None:
+    """Make the paper's table again: filters tuned on some seeds, scored on others, every size."""
+    known("experiment", experiment, CATALOGUE)
+    sizes = _sizes(members)
+    from ..results import prepare_output
+
+    try:
+        path = prepare_output(output / f"{experiment}{'-quick' * quick}.json", force=True)
+        from ..experiments.reproduction import Plan
+        from .reproduce import run_reproduction
+
+        plan = Plan.quick() if quick else Plan()
+        run_reproduction(experiment, plan.of_members(sizes), path)
+    except (ValueError, TypeError, RuntimeError, OSError, ImportError) as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        errors.print("interrupted; the same command goes on from the finished ensemble sizes")
+        raise typer.Exit(130) from None
+
+
+def _sizes(text: str | None) -> tuple[int, ...] | None:
+    try:
+        sizes = None if text is None else tuple(int(part) for part in text.split(","))
+    except ValueError:
+        sizes = ()
+    if sizes is not None and (not sizes or min(sizes) < 2):
+        fail(f"--members: expected sizes of 2 or more with commas, got {text!r}")
+    return sizes
+
+
+def _axis(text: str) -> tuple[str, tuple[float, ...]]:
+    """Return the name and the values of NAME=V1,V2,.."""
+    name, _, values = text.partition("=")
+    try:
+        return name.strip().replace("-", "_"), tuple(float(v) for v in values.split(","))
+    except ValueError:
+        fail(f"--grid: expected NAME=V1,V2,.. with numbers, got {text!r}")
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    """Return the seeds of FIRST:LAST or of a list with commas."""
+    try:
+        if ":" in text:
+            first, last = (int(part) for part in text.split(":"))
+            found = tuple(range(first, last))
+        else:
+            found = tuple(int(part) for part in text.split(","))
+        if found and min(found) >= 0:
+            return found
+    except ValueError:
+        pass
+    fail(f"--seeds: expected FIRST:LAST or a list with commas, 0 or more, got {text!r}")
+
+
+def _files(folder: Path, name: str, force: bool) -> tuple[Path, Path]:
     """Return the two files of a run, checked before anything is computed."""
     from ..results import prepare_output
 
     try:
-        result = prepare_output(folder / f"{experiment}.nc", force=force)
-        return result, prepare_output(folder / f"{experiment}.png", force=force)
+        result = prepare_output(folder / f"{name}.nc", force=force)
+        return result, prepare_output(folder / f"{name}.png", force=force)
     except OSError as error:
         fail(str(error))
 

@@ -121,7 +121,7 @@ def _filter(experiment: Experiment, name: str, settings: Settings):
         settings.members,
         state_bandwidth=settings.state_bandwidth,
         obs_bandwidth=settings.obs_bandwidth,
-        flow=flow,
+        sampler=flow if name == "kde" else None,
         inflation=settings.inflation,
         jitter=settings.jitter,
     )

@@ -64,6 +64,7 @@ class Experiment:
         jitter, inflation: settings of SIR and EnKF.
         sir_resampling: scheme of SIR.
         grid: state and measurement bandwidths and tau_max that a sweep tries.
+        tuning_grid: the part of it that `kdediff reproduce` tries; all of it if None.
         exact: (key, ys, n) -> draws [T n d] of the exact posterior, where it is known; otherwise
             the reference is a particle filter with `reference_particles`.
         reference_particles: 0 for no reference posterior.
@@ -85,6 +86,7 @@ class Experiment:
     inflation: float = 1.0
     sir_resampling: str = "systematic"
     grid: Mapping[str, tuple[float, ...]] = dataclasses.field(default_factory=lambda: DEFAULT_GRID)
+    tuning_grid: Mapping[str, tuple[float, ...]] | None = None
     exact: Callable[[Key, Array, int], Array] | None = None
     reference_particles: int = 100_000
     expected: tuple[Expected, ...] = ()
@@ -115,7 +117,7 @@ class Experiment:
         *,
         state_bandwidth: float | Array | None = None,
         obs_bandwidth: float | Array | None = None,
-        flow: ProbabilityFlow | None = None,
+        sampler: AbstractSampler | None = None,
         inflation: float | Array | None = None,
         jitter: float | Array | None = None,
     ) -> AbstractAnalysis:
@@ -131,7 +133,7 @@ class Experiment:
             jitter = self.jitter if jitter is None else jitter
             return SIR(jitter=jitter, resampling=self.sir_resampling)
         samplers: dict[str, AbstractSampler] = {
-            "kde": flow or ProbabilityFlow(),
+            "kde": ProbabilityFlow(),
             "kde-sde": ReverseSDE(),
             "kde-mixture": ExactMixture(),
         }
@@ -139,5 +141,5 @@ class Experiment:
         return KDEDiffusion(
             state_bandwidth=h_x if state_bandwidth is None else state_bandwidth,
             obs_bandwidth=h_y if obs_bandwidth is None else obs_bandwidth,
-            sampler=samplers[name],
+            sampler=sampler or samplers[name],
         )

@@ -51,6 +51,10 @@ def experiment() -> Experiment:
         coordinates=("x", "y", "z"),
         shown=(0, 2),
         grid=GRID,
+        tuning_grid={
+            "state_bandwidth": (0.2, 0.5, 1.0, 2.0),
+            "obs_bandwidth": (1.0, 2.0, 5.0, 10.0, 15.0),
+        },
         sir_resampling="multinomial",
         expected=tuple(
             Expected(method, members, "w2", value, PAPER)

@@ -45,6 +45,10 @@ def of_dimension(
         coordinates=lorenz96.coordinates(d),
         shown=(0, 1),
         grid=GRID,
+        tuning_grid={
+            "state_bandwidth": (0.1, 0.5, 0.7, 1.0, 1.5, 2.0),
+            "obs_bandwidth": (0.5, 1.0, 1.5, 2.0, 3.0),
+        },
         sir_resampling="multinomial",
         reference_particles=0,  # too few particles at any size that fits a laptop
         expected=tuple(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 
 import equinox as eqx
 import jax
@@ -12,7 +13,7 @@ import numpy as np
 from .._checks import choice, count
 from .._typing import Array, Float
 from ..assimilation import assimilate, save_ensembles
-from ..samplers import ProbabilityFlow
+from ..samplers import AbstractSampler, ProbabilityFlow
 from ..schedules import VarianceExploding
 from .base import Experiment
 from .run import reference
@@ -27,6 +28,18 @@ AXES = {
     "enkf": ("inflation",),
     "sir": ("jitter",),
 }
+INFLATIONS = (1.0, 1.01, 1.02, 1.05, 1.1, 1.2, 1.3, 1.5, 2.0)
+JITTERS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0)
+
+
+def default_grid(experiment: Experiment, filter_name: str) -> dict[str, tuple[float, ...]]:
+    """Return what a sweep tries: the experiment's bandwidths, or lists of inflations or jitters."""
+    choice("filter_name", filter_name, AXES)
+    if filter_name == "enkf":
+        return {"inflation": INFLATIONS}
+    if filter_name == "sir":
+        return {"jitter": JITTERS}
+    return {a: values for a, values in experiment.grid.items() if a in AXES[filter_name]}
 
 
 class ExperimentRun(eqx.Module):
@@ -39,6 +52,7 @@ class ExperimentRun(eqx.Module):
         experiment: the experiment.
         filter_name: a filter of `kdediff list`.
         members: ensemble size.
+        sampler: of the diffusion filters; by default the filter's own.
         num_cycles: cycles to run; the experiment's if None.
         posteriors: reference draws, see `references`; adds `sliced_w2` to the scores.
         blind: every measurement is missing: what the members say unfiltered.
@@ -52,7 +66,7 @@ class ExperimentRun(eqx.Module):
     filter_name: str = eqx.field(static=True)
     members: int = eqx.field(static=True)
     num_cycles: int | None = eqx.field(static=True, default=None)
-    flow: ProbabilityFlow = eqx.field(default_factory=ProbabilityFlow)
+    sampler: AbstractSampler | None = None
     posteriors: tuple[Array, Float[Array, "s t m d"]] | None = None
     blind: bool = eqx.field(static=True, default=False)
     keep: str = eqx.field(static=True, default="")
@@ -67,15 +81,15 @@ class ExperimentRun(eqx.Module):
         """Return the scores of one grid point."""
         settings = dict(point)
         for axis in settings:
-            choice("axis", axis, (*AXES[self.filter_name], "seed"))
+            choice("grid", axis, (*AXES[self.filter_name], "seed"))
         seed = settings.pop("seed", jnp.zeros((), jnp.int32))
-        flow = self.flow
+        sampler = self.sampler
         if "tau_max" in settings:
             schedule = VarianceExploding(tau_max=settings.pop("tau_max"))
-            flow = eqx.tree_at(lambda f: f.schedule, flow, schedule)
+            sampler = dataclasses.replace(sampler or ProbabilityFlow(), schedule=schedule)
         experiment = self.experiment
         cycles = self.num_cycles or experiment.num_cycles
-        analysis = experiment.filter(self.filter_name, self.members, flow=flow, **settings)
+        analysis = experiment.filter(self.filter_name, self.members, sampler=sampler, **settings)
         twin = experiment.twin(seed, self.members, cycles, jnp.dtype(jnp.result_type(float)))
         result = assimilate(
             jax.random.fold_in(jax.random.key(seed), 2),
@@ -90,7 +104,7 @@ class ExperimentRun(eqx.Module):
         scores = compiled_scores(result.saved, result.info, twin.truth, first)
         if self.posteriors is not None:
             seeds, draws = self.posteriors
-            mine = draws[jnp.argmin(jnp.abs(seeds - seed))]
+            mine = draws[jnp.argmin(jnp.abs(seeds - seed)), :, :REFERENCE_DRAWS]
             scores["sliced_w2"] = mean_sliced_w2(result.saved[first:], mine[first:])
         whole = scores["failed"] == 0
         scores = {
@@ -105,16 +119,22 @@ class ExperimentRun(eqx.Module):
 
 
 def references(
-    experiment: Experiment, seeds: Sequence[int], num_cycles: int | None = None
+    experiment: Experiment,
+    seeds: Sequence[int],
+    num_cycles: int | None = None,
+    *,
+    draws: int = REFERENCE_DRAWS,
+    progress: Callable[[int], None] = lambda seed: None,
 ) -> tuple[Array, Float[Array, "s t m d"]] | None:
     """Return (seeds, reference draws) for `ExperimentRun`, or None where there is no reference."""
     if experiment.exact is None and not experiment.reference_particles:
         return None
     cycles = num_cycles or experiment.num_cycles
     dtype = jnp.dtype(jnp.result_type(float))
-    draws = []
+    posteriors = []
     for seed in seeds:
         posterior = reference(experiment, experiment.twin(seed, 2, cycles, dtype), seed)
         assert posterior is not None  # checked above
-        draws.append(posterior[:, :REFERENCE_DRAWS])
-    return jnp.asarray(seeds, jnp.int32), jnp.asarray(np.stack(draws))
+        posteriors.append(posterior[:, :draws])
+        progress(seed)
+    return jnp.asarray(seeds, jnp.int32), jnp.asarray(np.stack(posteriors))

@@ -79,7 +79,7 @@ class ProbabilityFlow(AbstractSampler):
     max_steps: int = eqx.field(static=True, default=256)
     adjoint: diffrax.AbstractAdjoint = eqx.field(default_factory=diffrax.RecursiveCheckpointAdjoint)
     start: str = eqx.field(static=True, default="matched")
-    latents: str = eqx.field(static=True, default="independent-matched")
+    latents: str = eqx.field(static=True, default="low-variance")
     dt0: float | None = eqx.field(static=True, default=None)
 
     def __check_init__(self) -> None:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+import equinox as eqx
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -24,25 +25,28 @@ class Program:
     """`run` over batches, a share on each device; traced once, compiled once per batch size."""
 
     def __init__(self, run: Run, devices: tuple[Device, ...], points: Axes):
+        # Arrays that `run` holds are arguments: other values of them need no new program.
+        self._held, static = eqx.partition(run, eqx.is_array)
         try:
-            self._batched = _batched(run, devices)
-        except TypeError:  # not hashable, such as a method of a module that holds arrays
-            self._batched = _batched.__wrapped__(lambda point: run(point), devices)
+            self._batched = _batched(static, devices)
+        except TypeError:  # not hashable, such as a partial with a list
+            self._batched = _batched.__wrapped__(static, devices)
         self._num_devices = len(devices)
         self._dtypes = {name: column.dtype for name, column in points.items()}
 
     def shapes(self) -> Any:
         """Shapes and dtypes of the scores of one point."""
-        batch = jax.eval_shape(self._batched, self._inputs(self._num_devices))
+        batch = jax.eval_shape(self._batched, self._held, self._inputs(self._num_devices))
         return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), batch)
 
     def compile(self, batch_size: int) -> Any:
         """Return the executable for batches of this size; jax keeps those it has made."""
-        return self._batched.lower(self._inputs(batch_size)).compile()
+        compiled = self._batched.lower(self._held, self._inputs(batch_size)).compile()
+        return functools.partial(compiled, self._held)
 
     def bytes(self, batch_size: int) -> int:
         """Bytes that one device needs for its share of a batch, results included."""
-        stats = self.compile(batch_size).memory_analysis()
+        stats = self.compile(batch_size).func.memory_analysis()
         return 1 if stats is None else stats.temp_size_in_bytes + stats.output_size_in_bytes
 
     def _inputs(self, size: int) -> dict[str, jax.ShapeDtypeStruct]:
@@ -50,15 +54,20 @@ class Program:
 
 
 @functools.lru_cache(maxsize=16)
-def _batched(run: Run, devices: tuple[Device, ...]) -> Any:
+def _batched(static: Run, devices: tuple[Device, ...]) -> Any:
     mesh = Mesh(np.array(devices), ("batch",))
-    split = PartitionSpec("batch")
+    whole, split = PartitionSpec(), PartitionSpec("batch")
     # The inner jit keeps the trace of one point for all batch sizes. shard_map, not a sharded vmap:
     # that would agree across devices, at each step of each loop, whether any point goes on.
+    one = jax.jit(lambda held, point: eqx.combine(held, static)(point))
     share = jax.shard_map(
-        jax.vmap(jax.jit(run)), mesh=mesh, in_specs=split, out_specs=split, check_vma=False
+        jax.vmap(one, in_axes=(None, 0)),
+        mesh=mesh,
+        in_specs=(whole, split),
+        out_specs=split,
+        check_vma=False,
     )
-    return jax.jit(share, in_shardings=NamedSharding(mesh, split))
+    return jax.jit(share, in_shardings=tuple(NamedSharding(mesh, s) for s in (whole, split)))
 
 
 def choose_batch(

@@ -39,8 +39,8 @@ def sweep(
     batch run in lockstep, and a batch takes as long as its slowest point. Seeds come last.
 
     A point whose values make no sense to `run` gives whatever `run` gives (NaN, a failed flag) in
-    its own slot; the rest is not touched. Another sweep of the same function object and batch size
-    compiles nothing.
+    its own slot; the rest is not touched. Another sweep of the same function and batch size
+    compiles nothing; the arrays of a function that is an `eqx.Module` are program arguments.
 
     Args:
         run: Function of one grid point, a dict of 0-d arrays by axis name; returns a dict (any

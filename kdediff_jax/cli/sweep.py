@@ -1,0 +1,187 @@
+"""`kdediff sweep`: a grid of settings and seeds, a NetCDF file and a heat map."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from .. import experiments, plots, results
+from ..experiments import sweeps
+from ..sweeping import SweepResult, select, sweep
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The options of one sweep."""
+
+    experiment: str
+    filter: str
+    members: int
+    cycles: int | None
+    grid: dict[str, tuple[float, ...]]
+    seeds: tuple[int, ...]
+    score: str | None
+    x64: bool
+    batch_size: int | None
+    memory: float | None
+
+
+def use_every_core() -> None:
+    """Make each core a device of its own: a sweep's points then run side by side."""
+    with contextlib.suppress(RuntimeError):  # JAX is already running, as in a notebook
+        jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
+
+
+def run_sweep(settings: Settings, result_file: Path, picture: Path, *, force: bool) -> None:
+    """Run or go on with a sweep; write the files when every point is done.
+
+    Raises:
+        ValueError: an unknown axis or score, a damaged or foreign partial file.
+        RuntimeError: no point got through all seeds.
+    """
+    use_every_core()
+    if settings.x64:
+        jax.config.update("jax_enable_x64", True)
+    experiment = experiments.load(settings.experiment)
+    grid = settings.grid or sweeps.default_grid(experiment, settings.filter)
+    _check_axes(grid, settings.filter)
+    console = Console()
+    cycles = settings.cycles or experiment.num_cycles
+    with console.status("reference posterior"):
+        posteriors = sweeps.references(experiment, settings.seeds, cycles)
+    run = sweeps.ExperimentRun(
+        experiment, settings.filter, settings.members, num_cycles=cycles, posteriors=posteriors
+    )
+    shapes = jax.eval_shape(run, {"seed": jax.ShapeDtypeStruct((), jnp.int32)})
+    score = settings.score or ("energy_score" if posteriors is None else "sliced_w2")
+    if score not in shapes:
+        raise ValueError(f"--score: expected one of {', '.join(shapes)}, got {score!r}")
+    axes = {**grid, "seed": settings.seeds}
+    points = math.prod(len(values) for values in axes.values())
+    console.print(
+        f"[bold]{experiment.name}[/], {settings.filter}: {points} points "
+        f"({' × '.join(f'{len(v)} {n}' for n, v in axes.items())}), {settings.members} members, "
+        f"{cycles} cycles, {jax.device_count()} × {jax.devices()[0].device_kind}",
+        highlight=False,
+    )
+    partial = result_file.with_suffix(".partial.npz")
+    if partial.exists():
+        console.print(f"going on from {partial}", highlight=False)
+    columns = (TextColumn("sweep"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("sweep", total=points)
+        result = sweep(
+            run,
+            axes,
+            batch_size=settings.batch_size,
+            memory=settings.memory,
+            checkpoint=partial,
+            fingerprint=_fingerprint(settings, cycles),
+            progress=lambda done, total: progress.update(task, completed=done),
+        )
+    attrs = results.provenance(
+        {**dataclasses.asdict(settings), "grid": grid, "cycles": cycles}, seed=settings.seeds[0]
+    )
+    attrs |= {"batch_size": result.batch_size, "num_devices": result.num_devices}
+    attrs |= {"compile_seconds": result.compile_seconds, "run_seconds": result.run_seconds}
+    try:
+        chosen, means = select(result, score)
+    except ValueError as error:
+        raise RuntimeError(f"{error}; the finished points are in {partial}") from error
+    attrs |= {"selected_by": f"mean {score} over seeds", "selected": json.dumps(chosen)}
+    console.print(_table(result, score, means))
+    failed = int(np.sum(result.values["failed"] > 0))
+    if failed:
+        console.print(f"[yellow]{failed} of {points} points failed[/] (NaN in the file)")
+    console.print(
+        f"compile {result.compile_seconds:.1f} s, run {result.run_seconds:.1f} s, batches of "
+        f"{result.batch_size} on {result.num_devices} devices",
+        highlight=False,
+    )
+    results.write(
+        results.sweep_dataset(result.axes, result.values, attrs), result_file, force=force
+    )
+    figure = _heat_map(result, score, chosen, means, f"{experiment.name}, {settings.filter}")
+    plots.save(figure, picture, force=force)
+    partial.unlink()
+    console.print(f"results  {result_file}\npicture  {picture}", highlight=False)
+
+
+def _check_axes(grid: dict[str, Any], filter_name: str) -> None:
+    known = sweeps.AXES[filter_name]
+    for name in grid:
+        if name in known:
+            continue
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise ValueError(
+            f"--grid: {filter_name} has no {name!r} to sweep.{hint} Known: {', '.join(known)}"
+        )
+
+
+def _fingerprint(settings: Settings, cycles: int) -> str:
+    """Describe all but the grid that decides the numbers."""
+    origin = results.provenance({}, seed=0)
+    same = ("kdediff_jax", "commit", "jax", "jaxlib", "diffrax", "equinox", "device")
+    chosen = (settings.experiment, settings.filter, settings.members, cycles, settings.x64)
+    return json.dumps([*chosen, *(f"{name} {origin[name]}" for name in same)])
+
+
+def _table(result: SweepResult, score: str, means: np.ndarray, rows: int = 8) -> Table:
+    """Return the best points, the chosen one first."""
+    names = [name for name in result.axes if name != "seed"]
+    seeds = len(result.axes["seed"])
+    shown = [s for s in ("energy_score", "rmse", "coverage", "ess", "steps") if s != score]
+    table = Table(
+        *names, score, "± se", *shown, box=None, header_style="bold", padding=(0, 1, 0, 0)
+    )
+    order = np.argsort(means, axis=None)
+    for flat in order[: min(rows, int(np.isfinite(means).sum()))]:
+        place = np.unravel_index(flat, means.shape)
+        values = [f"{result.axes[name][i]:g}" for name, i in zip(names, place, strict=True)]
+        spread = np.std(result.values[score][place], ddof=1) if seeds > 1 else math.nan
+        others = [f"{np.mean(result.values[s][place]):.3g}" for s in shown]
+        table.add_row(*values, f"{means[place]:.3g}", f"{spread / math.sqrt(seeds):.2g}", *others)
+    for column in table.columns:
+        column.justify = "right"
+    return table
+
+
+def _heat_map(
+    result: SweepResult, score: str, chosen: dict[str, Any], means: np.ndarray, title: str
+) -> Any:
+    """Draw the score over the first two axes, at the chosen value of every other.
+
+    A single axis is drawn against the seeds.
+    """
+    names = [name for name in result.axes if name != "seed"]
+    if len(names) == 1:
+        values, label = np.asarray(result.values[score]), score.replace("_", " ")
+        pair, marked = (names[0], "seed"), None
+    else:
+        rest = [name for name in names[2:] if len(result.axes[name]) > 1]
+        place = tuple(
+            int(np.flatnonzero(result.axes[name] == chosen[name])[0]) for name in names[2:]
+        )
+        values = means[(slice(None), slice(None), *place)]
+        at = "".join(f", {name} = {chosen[name]:g}" for name in rest)
+        label = f"mean {score.replace('_', ' ')} over {len(result.axes['seed'])} seeds{at}"
+        pair, marked = (names[0], names[1]), (chosen[names[0]], chosen[names[1]])
+    x, y = (result.axes[name] for name in pair)
+    words = tuple(name.replace("_", " ") for name in pair)
+    return plots.heat_map(
+        x, y, values, chosen=marked, names=(words[0], words[1]), label=label, title=title
+    )

@@ -1,0 +1,102 @@
+"""Tables of a reproduction's record."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Record = dict[str, Any]
+NAMES = {
+    "w2": "W2",
+    "sliced_w2": "sliced W2",
+    "energy_score": "energy score",
+    "crps": "CRPS",
+    "rmse": "RMSE of the mean",
+    "spread": "spread",
+    "coverage": "coverage of the 90 % interval",
+    "rank_p": "rank histogram: flatness p, the worst coordinate",
+    "ess": "effective sample size",
+    "steps": "solver steps per analysis",
+}
+
+
+def main_score(record: Record) -> str:
+    """Return the score of the published table: W2 or RMSE."""
+    scores = {entry["score"] for entry in record["published"]}
+    return min(scores) if scores else record["selected by"]
+
+
+def scores_in(record: Record) -> list[str]:
+    """Return the scores that the record has."""
+    sizes = record["members"].values()
+    have = {s for size in sizes for f in size["filters"].values() for s in f["scores"]}
+    return [name for name in NAMES if name in have]
+
+
+def table(record: Record, score: str) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows of one score: mean ± standard error (median; diverged runs).
+
+    The paper's values and the sampling floor are rows of their own.
+    """
+    sizes = sorted(record["members"], key=int)
+    header = ["filter", *(f"N = {n}" for n in sizes)]
+    labels = dict.fromkeys(
+        label for size in record["members"].values() for label in size["filters"]
+    )
+    rows = []
+    for label in labels:
+        cells = [_cell(record["members"][n]["filters"].get(label), score) for n in sizes]
+        if any(cells):
+            rows.append([label, *cells])
+    published = [entry for entry in record["published"] if entry["score"] == score]
+    for method in dict.fromkeys(entry["method"] for entry in published):
+        values = {str(e["members"]): e["value"] for e in published if e["method"] == method}
+        rows.append([f"paper: {method}", *(f"{values[n]:g}" if n in values else "" for n in sizes)])
+    if score == "w2":
+        floors = [record["members"][n].get("sampling floor of w2") for n in sizes]
+        cells = ["" if f is None else f"{f['mean']:.2f}" for f in floors]
+        rows.append(["sampling floor", *cells])
+    return header, rows
+
+
+def _cell(entry: Record | None, score: str) -> str:
+    if entry is None or score not in entry["scores"]:
+        return ""
+    found = entry["scores"][score]
+    if found["mean"] is None:
+        return f"failed ({entry['diverged']} diverged)"
+    error = "" if found["standard error"] is None else f" ± {found['standard error']:.2g}"
+    lost = f"; {entry['diverged']} div." if entry["diverged"] else ""
+    return f"{found['mean']:.3g}{error} ({found['median']:.3g}{lost})"
+
+
+def settings_table(record: Record) -> tuple[list[str], list[list[str]]]:
+    """Return the chosen settings by filter and ensemble size."""
+    sizes = sorted(record["members"], key=int)
+    rows = []
+    for name in ("kde", "kde-mixture", "enkf", "sir"):
+        chosen = [record["members"][n]["chosen"][name] for n in sizes]
+        axes = ", ".join(axis.replace("_", " ") for axis in chosen[0])
+        cells = [", ".join(f"{value:.3g}" for value in point.values()) for point in chosen]
+        rows.append([f"{name}: {axes}", *cells])
+    return ["chosen", *(f"N = {n}" for n in sizes)], rows
+
+
+def markdown_table(header: list[str], rows: list[list[str]]) -> str:
+    """Return a table in Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def markdown(record: Record) -> str:
+    """Return all tables of a record."""
+    plan = record["plan"]
+    parts = [
+        f"# {record['experiment']}",
+        f"Mean ± standard error (median; diverged runs) over {len(plan['scoring'])} simulations. "
+        f"Settings chosen by {NAMES[record['selected by']]} on {len(plan['tuning'])} other seeds; "
+        "the rules are in `kdediff_jax/experiments/reproduction.py`.",
+        markdown_table(*settings_table(record)),
+    ]
+    for score in scores_in(record):
+        parts += [f"## {NAMES[score]}", markdown_table(*table(record, score))]
+    return "\n\n".join(parts) + "\n"
