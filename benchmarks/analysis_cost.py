@@ -17,53 +17,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from common import interleaved_medians, save
+from problems import mixture
 from scipy.integrate import solve_ivp
 from scipy.spatial.distance import cdist
 from scipy.special import softmax
 
 import kdediff_jax as kd
-from kdediff_jax import experiments, kde, pairwise
-from kdediff_jax.experiments.run import run_filter
-from kdediff_jax.observations import sample_ensemble
+from kdediff_jax import experiments, pairwise
 
 N, TAU_MAX, BATCH = 250, 30.0, 10
-
-
-def forecast_and_measurement(output):
-    """Store what an analysis starts from."""
-    return output.forecast, output.y
-
-
-def lorenz63_problem():
-    """Return (centres, log-weights, bandwidth) of cycle 50 of `lorenz63-z`."""
-    experiment = experiments.load("lorenz63-z")
-    twin = experiment.twin(0, N, 50, jnp.dtype(jnp.float32))
-    run = run_filter(
-        experiment, experiment.filter("kde", N), twin, 0, save=forecast_and_measurement
-    )
-    return problem(experiment.observation, *run.result.saved, experiment.bandwidths_for(N))
-
-
-def lorenz96_problem(d):
-    """Return the same for Lorenz-96, arctan of everything measured, after 50 cycles."""
-    model = kd.Lorenz96(interval=0.1, substeps=10, noise_std=0.01)
-    observation = kd.GaussianObservation(jnp.arctan, 0.5)
-    x0 = 8 + jax.random.normal(jax.random.key(d), (d,))
-    spun, _ = kd.twin_experiment(jax.random.key(1), model, observation, x0, 100)
-    _, ys = kd.twin_experiment(jax.random.key(2), model, observation, spun[-1], 50)
-    members = spun[-1] + jax.random.normal(jax.random.key(3), (N, d))
-    h = (0.7, 1.5)
-    analysis = kd.KDEDiffusion(state_bandwidth=h[0], obs_bandwidth=h[1])
-    result = kd.assimilate(
-        jax.random.key(4), model, observation, analysis, members, ys, save=forecast_and_measurement
-    )
-    return problem(observation, *result.saved, h)
-
-
-def problem(observation, forecasts, ys, bandwidths):
-    forecast, y = jnp.asarray(forecasts[-1]), jnp.asarray(ys[-1])
-    predicted = sample_ensemble(observation, jax.random.key(9), forecast, 0.0)
-    return forecast, kde.log_weights(y, predicted, bandwidths[1]), bandwidths[0]
 
 
 def scipy_sample(latents, centres, log_weights, bandwidth, tolerance):
@@ -228,7 +190,11 @@ def tiles():
 
 
 def main():
-    problems = {3: lorenz63_problem(), 10: lorenz96_problem(10), 20: lorenz96_problem(20)}
+    problems = {
+        3: mixture("lorenz63-z", N),
+        10: mixture("lorenz96-10", N),
+        20: mixture("lorenz96-20", N),
+    }
     body = {
         "analysis": {f"d={d}": compare(*p) for d, p in problems.items()},
         "posterior accuracy d=3": posterior_accuracy(*problems[3]),

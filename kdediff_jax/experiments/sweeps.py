@@ -83,6 +83,7 @@ class ExperimentRun(eqx.Module):
         for axis in settings:
             choice("grid", axis, (*AXES[self.filter_name], "seed"))
         seed = settings.pop("seed", jnp.zeros((), jnp.int32))
+        settings = {name: value.astype(jnp.result_type(float)) for name, value in settings.items()}
         sampler = self.sampler
         if "tau_max" in settings:
             schedule = VarianceExploding(tau_max=settings.pop("tau_max"))

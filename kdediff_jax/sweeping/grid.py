@@ -68,6 +68,14 @@ def combinations(axes: Axes) -> Axes:
     return {name: column.reshape(-1) for name, column in zip(axes, columns, strict=True)}
 
 
+def readable(axes: Axes) -> Axes:
+    """Return float axes in float64, as they were written: 0.1, not float32's 0.10000000149."""
+    return {
+        name: np.array([float(str(v)) for v in axis]) if axis.dtype.kind == "f" else axis
+        for name, axis in axes.items()
+    }
+
+
 def slice_points(points: Axes, start: int, size: int) -> Axes:
     """Return `size` points from `start` on; beyond the end, the last point again and again."""
     last = len(next(iter(points.values()))) - 1

@@ -13,7 +13,7 @@ class SweepResult(NamedTuple):
     """Scores at every point of a grid.
 
     Attributes:
-        axes: values by axis name.
+        axes: values by axis name, floats in float64 as they were given.
         values: what `run` returns, as NumPy arrays with one leading axis per axis of the grid.
         compile_seconds, run_seconds: time of this call, for tracing and compiling and for the rest.
         batch_size: points per batch, over all devices.

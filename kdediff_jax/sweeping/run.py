@@ -14,7 +14,7 @@ import numpy as np
 
 from .._checks import count, positive
 from . import checkpoint as files
-from .grid import check_axes, combinations, slice_points
+from .grid import check_axes, combinations, readable, slice_points
 from .program import Device, Program, Run, choose_batch
 from .result import SweepResult
 
@@ -134,7 +134,7 @@ def sweep(
     shape = tuple(len(axis) for axis in axes.values())
     values = [leaf.reshape(shape + leaf.shape[1:]) for leaf in results]
     return SweepResult(
-        axes,
+        readable(axes),
         jax.tree.unflatten(jax.tree.structure(shapes), values),
         compile_seconds=compiled_at - began,
         run_seconds=time.perf_counter() - compiled_at,

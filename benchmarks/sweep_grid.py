@@ -1,0 +1,110 @@
+"""The author's Lorenz-63 grid as one sweep: wall time, and what running in lockstep costs.
+
+    python benchmarks/sweep_grid.py             writes results/sweep_grid.json and two pictures
+    python benchmarks/sweep_grid.py --quick     a sixtieth of it, in a minute or two
+    python benchmarks/sweep_grid.py --batch-size 500     (on a GPU: see progress, keep checkpoints)
+
+7 state x 10 measurement bandwidths x 5 tau_max x 10 simulations x 100 cycles at N = 250: 350,000
+analyses. Lockstep: in a batch every cycle takes as many solver iterations as its slowest point. Its
+cost is the sum over batches and cycles of the largest number, over the sum of each point's own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import jax
+import numpy as np
+from common import RESULTS, save, use_every_core
+
+import kdediff_jax as kd
+from kdediff_jax import experiments
+from kdediff_jax.experiments.sweeps import ExperimentRun, references
+
+MEMBERS = 250
+SEEDS = range(1000, 1010)
+
+
+def lockstep(iterations, batch):
+    """Return the cost of batches of this size, the points in the order given."""
+    flat = iterations.reshape(-1, iterations.shape[-1]).astype(np.int64)
+    kept = flat[: len(flat) // batch * batch].reshape(-1, batch, flat.shape[-1])
+    return float(kept.max(axis=1).sum() * batch / kept.sum())
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--batch-size", type=int, default=None)
+    parser.add_argument("--checkpoint", default=None)
+    options = parser.parse_args()
+    use_every_core()
+    experiment = experiments.load("lorenz63-z")
+    axes = dict(experiment.grid)
+    axes = {name: axes[name] for name in ("state_bandwidth", "tau_max", "obs_bandwidth")}
+    seeds = SEEDS
+    if options.quick:
+        axes, seeds = {name: values[::3] for name, values in axes.items()}, SEEDS[:2]
+    begin = time.perf_counter()
+    posteriors = references(experiment, seeds)
+    referenced = time.perf_counter() - begin
+    run = ExperimentRun(experiment, "kde", MEMBERS, posteriors=posteriors, keep="iterations")
+    result = kd.sweep(
+        run,
+        {**axes, "seed": seeds},
+        batch_size=options.batch_size,
+        checkpoint=options.checkpoint,
+        fingerprint="benchmarks/sweep_grid.py",
+        progress=lambda done, total: (
+            print(done, "of", total, flush=True) if done % (total // 20 or 1) < 8 else None
+        ),
+    )
+    analyses = result.values["failed"].size * experiment.num_cycles
+    chosen, means = kd.select(result, "sliced_w2")
+    by_energy, _ = kd.select(result, "energy_score")
+    iterations = result.values["iterations"]
+    shuffled = np.random.default_rng(0).permutation(iterations.reshape(-1, iterations.shape[-1]))
+    batches = [b for b in (4, 8, 32, 100, 500) if b <= len(shuffled)]
+    best = np.unravel_index(np.nanargmin(means), means.shape)
+    body = {
+        "points": int(result.values["failed"].size),
+        "analyses": int(analyses),
+        "seconds": {
+            "references": referenced,
+            "compile": result.compile_seconds,
+            "run": result.run_seconds,
+            "per analysis": result.run_seconds / analyses,
+        },
+        "batch size": result.batch_size,
+        "devices": f"{result.num_devices} x {jax.devices()[0].device_kind}",
+        "failed points": int((result.values["failed"] > 0).sum()),
+        "chosen by sliced W2": chosen,
+        "its sliced W2": float(means[best]),
+        "chosen by energy score": by_energy,
+        "iterations per analysis": float(iterations.mean()),
+        "lockstep cost": {
+            "grid order": {b: lockstep(iterations, b) for b in batches},
+            "shuffled": {b: lockstep(shuffled, b) for b in batches},
+        },
+        "steps by tau_max": {
+            f"{tau:g}": float(result.values["steps"][:, i].mean())
+            for i, tau in enumerate(result.axes["tau_max"])
+        },
+    }
+    save("sweep_grid_quick" if options.quick else "sweep_grid", {"seeds": list(seeds)}, body)
+    if not options.quick:
+        figure = kd.plots.heat_map(
+            result.axes["state_bandwidth"],
+            result.axes["obs_bandwidth"],
+            means[:, best[1]],
+            chosen=(chosen["state_bandwidth"], chosen["obs_bandwidth"]),
+            names=("state bandwidth", "obs bandwidth"),
+            label=f"sliced W2, mean over {len(seeds)} seeds",
+            title=f"lorenz63-z, kde, N = {MEMBERS}, tau_max = {chosen['tau_max']:g}",
+        )
+        kd.plots.save(figure, RESULTS / "sweep_grid.png", force=True)
+
+
+if __name__ == "__main__":
+    main()
