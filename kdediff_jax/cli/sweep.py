@@ -145,9 +145,8 @@ def _table(result: SweepResult, score: str, means: np.ndarray, rows: int = 8) ->
     names = [name for name in result.axes if name != "seed"]
     seeds = len(result.axes["seed"])
     shown = [s for s in ("energy_score", "rmse", "coverage", "ess", "steps") if s != score]
-    table = Table(
-        *names, score, "± se", *shown, box=None, header_style="bold", padding=(0, 1, 0, 0)
-    )
+    headers = [name.replace("_", " ") for name in (*names, score, "± se", *shown)]
+    table = Table(*headers, box=None, header_style="bold", padding=(0, 1, 0, 0))
     order = np.argsort(means, axis=None)
     for flat in order[: min(rows, int(np.isfinite(means).sum()))]:
         place = np.unravel_index(flat, means.shape)

@@ -20,9 +20,11 @@ NAMES = {
 
 
 def main_score(record: Record) -> str:
-    """Return the score of the published table: W2 or RMSE."""
+    """Return the score of the published table, W2 or RMSE; without one, the most telling."""
     scores = {entry["score"] for entry in record["published"]}
-    return min(scores) if scores else record["selected by"]
+    if scores:
+        return min(scores)
+    return "w2" if "w2" in scores_in(record) else record["selected by"]
 
 
 def scores_in(record: Record) -> list[str]:
