@@ -39,7 +39,7 @@ def synthetic_record():
         found = {"mean": mean, "standard error": None if mean is None else 0.5, "median": mean}
         return {"scores": {"rmse": found}, "diverged": diverged}
 
-    chosen = {name: {"h": 0.25} for name in ("kde", "kde-mixture", "enkf", "sir")}
+    chosen = {name: {"h": 0.25} for name in ("kde", "kde-mixture", "enkf", "enkf-sampled", "sir")}
     return {
         "experiment": "linear-gaussian",
         "selected by": "energy_score",

@@ -33,6 +33,7 @@ FILTERS = {
     "kde-sde": "the same posterior by the reverse SDE",
     "kde-mixture": "the same posterior by exact mixture draws",
     "enkf": "stochastic ensemble Kalman filter",
+    "enkf-sampled": "the same from simulated measurements alone, as the paper's",
     "sir": "bootstrap particle filter",
 }
 

@@ -127,8 +127,9 @@ class Experiment:
             ValueError: an unknown filter, or a number out of range.
         """
         choice("filter", name, FILTERS)
-        if name == "enkf":
-            return EnKF(inflation=self.inflation if inflation is None else inflation)
+        if name.startswith("enkf"):
+            noise = "sampled" if name == "enkf-sampled" else "auto"
+            return EnKF(inflation=self.inflation if inflation is None else inflation, noise=noise)
         if name == "sir":
             jitter = self.jitter if jitter is None else jitter
             return SIR(jitter=jitter, resampling=self.sir_resampling)

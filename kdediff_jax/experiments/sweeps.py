@@ -26,6 +26,7 @@ AXES = {
     "kde-sde": _BANDWIDTHS,
     "kde-mixture": _BANDWIDTHS,
     "enkf": ("inflation",),
+    "enkf-sampled": ("inflation",),
     "sir": ("jitter",),
 }
 INFLATIONS = (1.0, 1.01, 1.02, 1.05, 1.1, 1.2, 1.3, 1.5, 2.0)
@@ -35,7 +36,7 @@ JITTERS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0)
 def default_grid(experiment: Experiment, filter_name: str) -> dict[str, tuple[float, ...]]:
     """Return what a sweep tries: the experiment's bandwidths, or lists of inflations or jitters."""
     choice("filter_name", filter_name, AXES)
-    if filter_name == "enkf":
+    if filter_name.startswith("enkf"):
         return {"inflation": INFLATIONS}
     if filter_name == "sir":
         return {"jitter": JITTERS}

@@ -75,8 +75,10 @@ def settings_table(record: Record) -> tuple[list[str], list[list[str]]]:
     """Return the chosen settings by filter and ensemble size."""
     sizes = sorted(record["members"], key=int)
     rows = []
-    for name in ("kde", "kde-mixture", "enkf", "sir"):
-        chosen = [record["members"][n]["chosen"][name] for n in sizes]
+    for name in ("kde", "kde-mixture", "enkf", "enkf-sampled", "sir"):
+        chosen = [record["members"][n]["chosen"].get(name) for n in sizes]
+        if not all(chosen):
+            continue
         axes = ", ".join(axis.replace("_", " ") for axis in chosen[0])
         cells = [", ".join(f"{value:.3g}" for value in point.values()) for point in chosen]
         rows.append([f"{name}: {axes}", *cells])
