@@ -74,6 +74,7 @@ def test_a_heavy_tail_goes_to_the_arrow_of_the_colour_bar():
     assert mesh(figure).colorbar.extend == "both"
     assert mesh(figure).get_clim() == (low, high)
     assert mesh(plots.heat_map(X, Y, SCORES)).colorbar.extend == "neither"
+    assert colour_limits(np.array([8.51, 8.57, 8.71, 9.88, 11.9, 12.1])) == (8.51, 9.88)
     assert colour_limits(np.full(4, 2.0)) == (2, 2)
 
 

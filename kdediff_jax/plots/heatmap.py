@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_FEW = 16
 _WRITTEN = 120  # cells; more would be unreadable
 _FAILED: Any = {"facecolor": "#E9EBEE", "edgecolor": "#B4BAC3", "hatch": "////", "linewidth": 0}
 
@@ -93,6 +94,8 @@ def colour_limits(scores: Points) -> tuple[float, float]:
         return 0.0, 1.0
     q05, q25 = np.quantile(finite, [0.05, 0.25])
     room = 6 * (q25 - q05)
+    if finite.size < _FEW:  # its low quantiles are a cell or two
+        room = max(room, 2 * (np.median(finite) - q25))
     near = finite[np.abs(finite - q25) <= room] if room > 0 else finite
     return float(near.min()), float(near.max())
 
