@@ -16,6 +16,7 @@ PYTEST := $(PY) -m pytest -n auto --maxprocesses $(WORKERS) --dist worksteal
 PYTEST_ARGS ?=
 DEMO_ARGS ?= run lorenz63-z --output demo-results --force
 BENCH_ARGS ?=
+NOTEBOOKS_ARGS ?=
 
 ifneq ($(UV),)
 CREATE = "$(UV)" venv --quiet --python "$$found" $(VENV)
@@ -27,7 +28,7 @@ endif
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test slow lint format bench clean distclean
+.PHONY: help demo test slow notebooks lint format bench clean distclean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -40,6 +41,9 @@ test: $(VENV)/.stamp-test  ## run the quick tests (PYTEST_ARGS=... is passed on,
 
 slow: $(VENV)/.stamp-test  ## run the literature runs, minutes each
 	$(PYTEST) -m slow $(PYTEST_ARGS)
+
+notebooks: $(VENV)/.stamp-dev  ## execute the notebooks at small size (NOTEBOOKS_ARGS=... is passed on)
+	$(PY) notebooks/run.py $(NOTEBOOKS_ARGS)
 
 lint: $(VENV)/.stamp-dev  ## check style, formatting and types
 	$(PY) -m ruff check .
