@@ -47,7 +47,7 @@ def experiment() -> Experiment:
         num_cycles=100,
         initial=initial,
         # chosen by `kdediff reproduce lorenz63-z` on its tuning seeds
-        bandwidths={20: (2.0, 5.0), 50: (1.0, 5.0), 250: (1.0, 5.0)},
+        bandwidths={20: (2.0, 5.0), 50: (1.0, 5.0), 100: (0.5, 5.0), 250: (0.5, 5.0)},
         coordinates=("x", "y", "z"),
         shown=(0, 2),
         grid=GRID,
