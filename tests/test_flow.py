@@ -125,6 +125,21 @@ def test_too_few_steps_are_a_status_and_no_exception():
     assert not bool(stats.ok)
 
 
+def test_fixed_steps_stay_on_the_device_and_near_the_adaptive_ones(key):
+    """Twelve fixed steps: no step is rejected, nothing calls the host, same samples nearly."""
+    centres = jax.random.normal(key, (50, 3))
+    args = (jax.random.normal(jax.random.key(1), (50, 3)), centres, jnp.zeros(50), jnp.asarray(0.2))
+    fixed = ProbabilityFlow(stepsize_controller=diffrax.StepTo(ts=jnp.linspace(1, 0, 13)))
+    run = jax.jit(lambda *a: fixed.sample(*a))
+    samples, stats = run(*args)
+    assert (int(stats.num_steps), int(stats.num_rejected), bool(stats.ok)) == (12, 0, True)
+    assert "callback" not in run.lower(*args).compile().as_text()
+    precise = ProbabilityFlow(stepsize_controller=per_member_pid(1e-5))
+    expected, _ = precise.sample(*args)
+    distance = jnp.linalg.norm(samples - expected, axis=1) / 0.2
+    assert float(jnp.median(distance)) < 0.05 and float(distance.max()) < 0.5
+
+
 def test_constant_steps_take_dt0():
     args = mixture("float32")
     constant = ProbabilityFlow(
