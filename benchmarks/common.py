@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import time
 from pathlib import Path
@@ -13,11 +12,6 @@ import jax
 from kdediff_jax.results import provenance
 
 RESULTS = Path(__file__).parent / "results"
-
-
-def use_every_core() -> None:
-    """Make each core a device of its own, for sweeps; before JAX starts."""
-    jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
 
 
 def interleaved_medians(calls: dict, *, repeats: int = 15) -> dict[str, float]:

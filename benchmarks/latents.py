@@ -9,11 +9,12 @@ means over seeds that neither the tuning nor the scoring of other tables uses.
 from __future__ import annotations
 
 import numpy as np
-from common import save, use_every_core
+from common import save
 
 import kdediff_jax as kd
 from kdediff_jax import experiments, latents
 from kdediff_jax.experiments.sweeps import ExperimentRun, references
+from kdediff_jax.sweeping import use_every_core
 
 SEEDS = range(2000, 2024)
 DRAWS = ("systematic", "stratified", "multinomial")

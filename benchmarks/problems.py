@@ -17,11 +17,11 @@ def forecast_and_measurement(output):
     return output.forecast, output.y
 
 
-def mixture(name, members, bandwidths=None):
+def mixture(name, members):
     """Return (centres, log-weights, state bandwidth) of cycle 50 of an experiment."""
     experiment = experiments.load(name)
-    h_x, h_y = bandwidths or experiment.bandwidths_for(members)
-    analysis = experiment.filter("kde", members, state_bandwidth=h_x, obs_bandwidth=h_y)
+    h_x, h_y = experiment.bandwidths_for(members)
+    analysis = experiment.filter("kde", members)
     twin = experiment.twin(0, members, CYCLES, jnp.dtype(jnp.float32))
     run = run_filter(experiment, analysis, twin, 0, save=forecast_and_measurement)
     forecast, y = (jnp.asarray(value[-1]) for value in run.result.saved)

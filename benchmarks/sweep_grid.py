@@ -1,6 +1,6 @@
 """The author's Lorenz-63 grid as one sweep: wall time, and what running in lockstep costs.
 
-    python benchmarks/sweep_grid.py             writes results/sweep_grid.json and two pictures
+    python benchmarks/sweep_grid.py             writes results/sweep_grid.json and a picture
     python benchmarks/sweep_grid.py --quick     a sixtieth of it, in a minute or two
     python benchmarks/sweep_grid.py --batch-size 500     (on a GPU: see progress, keep checkpoints)
 
@@ -16,11 +16,12 @@ import time
 
 import jax
 import numpy as np
-from common import RESULTS, save, use_every_core
+from common import RESULTS, save
 
 import kdediff_jax as kd
 from kdediff_jax import experiments
 from kdediff_jax.experiments.sweeps import ExperimentRun, references
+from kdediff_jax.sweeping import use_every_core
 
 MEMBERS = 250
 SEEDS = range(1000, 1010)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -31,6 +33,18 @@ def fail(message: str) -> NoReturn:
     """Print an error and leave with status 2; nothing has been written."""
     errors.print(f"[bold red]error[/]: {message}", highlight=False, soft_wrap=True)
     raise typer.Exit(2)
+
+
+@contextlib.contextmanager
+def reported(interrupted: str = "nothing was written") -> Iterator[None]:
+    """Turn what a user can mend, and an interrupt, into a message and an exit status."""
+    try:
+        yield
+    except (ValueError, TypeError, RuntimeError, OSError, ImportError) as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        errors.print(f"interrupted; {interrupted}")
+        raise typer.Exit(130) from None
 
 
 def known(kind: str, value: str, options: dict[str, str]) -> str:
@@ -125,10 +139,8 @@ def run(
         inflation=inflation,
         jitter=jitter,
     )
-    try:
+    with reported():
         run_experiment(settings, *files, force=force)
-    except (ValueError, TypeError, RuntimeError, OSError, ImportError) as error:
-        fail(str(error))
 
 
 @app.command()
@@ -191,13 +203,8 @@ def sweep(
         batch_size=batch_size,
         memory=None if memory is None else memory * 2**30,
     )
-    try:
+    with reported("the same command goes on from the finished points"):
         run_sweep(settings, *files, force=force)
-    except (ValueError, TypeError, RuntimeError, OSError, ImportError) as error:
-        fail(str(error))
-    except KeyboardInterrupt:
-        errors.print("interrupted; the same command goes on from the finished points")
-        raise typer.Exit(130) from None
 
 
 @app.command()
@@ -214,18 +221,13 @@ def reproduce(
     sizes = _sizes(members)
     from ..results import prepare_output
 
-    try:
+    with reported("the same command goes on from the finished ensemble sizes"):
         path = prepare_output(output / f"{experiment}{'-quick' * quick}.json", force=True)
         from ..experiments.reproduction import Plan
         from .reproduce import run_reproduction
 
         plan = Plan.quick() if quick else Plan()
         run_reproduction(experiment, plan.of_members(sizes), path)
-    except (ValueError, TypeError, RuntimeError, OSError, ImportError) as error:
-        fail(str(error))
-    except KeyboardInterrupt:
-        errors.print("interrupted; the same command goes on from the finished ensemble sizes")
-        raise typer.Exit(130) from None
 
 
 def _sizes(text: str | None) -> tuple[int, ...] | None:

@@ -14,7 +14,7 @@ from rich.table import Table
 from .. import experiments, results
 from ..experiments import tables
 from ..experiments.reproduction import Plan, Record, reproduce
-from .sweep import use_every_core
+from ..sweeping import use_every_core
 
 
 def run_reproduction(name: str, plan: Plan, path: Path) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import difflib
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,7 @@ from rich.table import Table
 
 from .. import experiments, plots, results
 from ..experiments import sweeps
-from ..sweeping import SweepResult, select, sweep
+from ..sweeping import SweepResult, select, smallest, sweep, use_every_core
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,12 +35,6 @@ class Settings:
     x64: bool
     batch_size: int | None
     memory: float | None
-
-
-def use_every_core() -> None:
-    """Make each core a device of its own: a sweep's points then run side by side."""
-    with contextlib.suppress(RuntimeError):  # JAX is already running, as in a notebook
-        jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
 
 
 def run_sweep(settings: Settings, result_file: Path, picture: Path, *, force: bool) -> None:
@@ -147,9 +139,7 @@ def _table(result: SweepResult, score: str, means: np.ndarray, rows: int = 8) ->
     shown = [s for s in ("energy_score", "rmse", "coverage", "ess", "steps") if s != score]
     headers = [name.replace("_", " ") for name in (*names, score, "± se", *shown)]
     table = Table(*headers, box=None, header_style="bold", padding=(0, 1, 0, 0))
-    order = np.argsort(means, axis=None)
-    for flat in order[: min(rows, int(np.isfinite(means).sum()))]:
-        place = np.unravel_index(flat, means.shape)
+    for place in smallest(means, rows):
         values = [f"{result.axes[name][i]:g}" for name, i in zip(names, place, strict=True)]
         spread = np.std(result.values[score][place], ddof=1) if seeds > 1 else math.nan
         others = [f"{np.mean(result.values[s][place]):.3g}" for s in shown]

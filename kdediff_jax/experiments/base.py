@@ -38,6 +38,33 @@ class Expected(NamedTuple):
     source: str
 
 
+def published(
+    score: str, members: tuple[int, ...], values: Mapping[str, tuple[float, ...]], source: str
+) -> tuple[Expected, ...]:
+    """Return a published table, values by method and ensemble size, as expected scores."""
+    return tuple(
+        Expected(method, size, score, value, source)
+        for method, row in values.items()
+        for size, value in zip(members, row, strict=True)
+    )
+
+
+def gaussian_start(
+    mean: tuple[float, ...], std: float
+) -> Callable[[Key, int], tuple[Array, Array]]:
+    """Return (key, n) -> (truth [d], members [n d]), all drawn from N(mean, std^2 I)."""
+
+    def initial(key, n):
+        truth_key, member_key = jax.random.split(key)
+        centre, d = jnp.asarray(mean), len(mean)
+        return (
+            centre + std * jax.random.normal(truth_key, (d,)),
+            centre[None] + std * jax.random.normal(member_key, (n, d)),
+        )
+
+    return initial
+
+
 class Twin(NamedTuple):
     """A truth [T d], its measurements [T m] and the initial members [n d]."""
 

@@ -14,15 +14,9 @@ import jax.numpy as jnp
 from ..dynamics import LinearGaussian
 from ..kalman import kalman_filter
 from ..observations import GaussianObservation, Select
-from .base import Experiment
+from .base import Experiment, gaussian_start
 
 NOISE = 0.5
-
-
-def initial(key, n):
-    """Draw truth and members from N(0, I)."""
-    truth_key, member_key = jax.random.split(key)
-    return jax.random.normal(truth_key, (2,)), jax.random.normal(member_key, (n, 2))
 
 
 def dynamics() -> LinearGaussian:
@@ -57,7 +51,7 @@ def experiment() -> Experiment:
         truth_dynamics=dynamics(),
         observation=GaussianObservation(Select((0,)), NOISE),
         num_cycles=100,
-        initial=initial,
+        initial=gaussian_start((0.0, 0.0), 1.0),
         bandwidths={250: (0.1, 0.25)},
         coordinates=("position", "velocity"),
         shown=(0, 1),

@@ -10,22 +10,10 @@ from __future__ import annotations
 import dataclasses
 import math
 
-import jax
-
 from ..dynamics import Lorenz63
 from ..observations import GaussianObservation, Select
 from . import lorenz63_z
-from .base import Experiment
-
-
-def initial(key, n):
-    """Draw truth and members from N(0, 10 I)."""
-    truth_key, member_key = jax.random.split(key)
-    std = math.sqrt(10)
-    return (
-        std * jax.random.normal(truth_key, (3,)),
-        std * jax.random.normal(member_key, (n, 3)),
-    )
+from .base import Experiment, gaussian_start
 
 
 def experiment() -> Experiment:
@@ -39,7 +27,7 @@ def experiment() -> Experiment:
         truth_dynamics=model,
         observation=GaussianObservation(Select((2,)), math.sqrt(10)),
         num_cycles=1000,
-        initial=initial,
+        initial=gaussian_start((0.0, 0.0, 0.0), math.sqrt(10)),
         bandwidths={250: (0.5, 10.0)},
         expected=(),
     )

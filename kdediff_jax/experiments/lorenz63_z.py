@@ -10,11 +10,9 @@ is 0 and its RMSE is about 6 even for a perfect filter: judge by W2 or the energ
 
 from __future__ import annotations
 
-import jax
-
 from ..dynamics import Lorenz63
 from ..observations import GaussianObservation, Select
-from .base import Expected, Experiment
+from .base import Experiment, gaussian_start, published
 
 PAPER = "arXiv 2603.21291, mean W2"
 PUBLISHED = {
@@ -30,12 +28,6 @@ GRID = {
 }
 
 
-def initial(key, n):
-    """Draw truth and members from N(0, I)."""
-    truth_key, member_key = jax.random.split(key)
-    return jax.random.normal(truth_key, (3,)), jax.random.normal(member_key, (n, 3))
-
-
 def experiment() -> Experiment:
     """Return the experiment."""
     return Experiment(
@@ -45,7 +37,7 @@ def experiment() -> Experiment:
         truth_dynamics=Lorenz63(method="euler"),
         observation=GaussianObservation(Select((2,)), 2.0),
         num_cycles=100,
-        initial=initial,
+        initial=gaussian_start((0.0, 0.0, 0.0), 1.0),
         # chosen by `kdediff reproduce lorenz63-z` on its tuning seeds
         bandwidths={20: (2.0, 5.0), 50: (1.0, 5.0), 100: (0.5, 5.0), 250: (0.5, 5.0)},
         coordinates=("x", "y", "z"),
@@ -56,9 +48,5 @@ def experiment() -> Experiment:
             "obs_bandwidth": (1.0, 2.0, 5.0, 10.0, 15.0),
         },
         sir_resampling="multinomial",
-        expected=tuple(
-            Expected(method, members, "w2", value, PAPER)
-            for method, values in PUBLISHED.items()
-            for members, value in zip((20, 50, 100, 250, 1000), values, strict=True)
-        ),
+        expected=published("w2", (20, 50, 100, 250, 1000), PUBLISHED, PAPER),
     )

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from ..dynamics import Lorenz96
 from ..observations import GaussianObservation
 from . import lorenz96
-from .base import Expected, Experiment
+from .base import Experiment, published
 
 PAPER = "arXiv 2603.21291, RMSE; its operator is not stated"
 # the first author's
@@ -29,7 +29,7 @@ MEMBERS = (20, 50, 100, 250, 1000)
 
 
 def of_dimension(
-    d: int, bandwidths: dict[int, tuple[float, float]], published: dict[str, tuple[float, ...]]
+    d: int, bandwidths: dict[int, tuple[float, float]], paper: dict[str, tuple[float, ...]]
 ) -> Experiment:
     """Return the experiment in d dimensions."""
     model = Lorenz96(interval=0.1, substeps=10)
@@ -51,11 +51,7 @@ def of_dimension(
         },
         sir_resampling="multinomial",
         reference_particles=0,  # too few particles at any size that fits a laptop
-        expected=tuple(
-            Expected(method, members, "rmse", value, PAPER)
-            for method, values in published.items()
-            for members, value in zip(MEMBERS, values, strict=True)
-        ),
+        expected=published("rmse", MEMBERS, paper, PAPER),
     )
 
 

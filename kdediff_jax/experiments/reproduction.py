@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import diffrax
@@ -27,10 +27,10 @@ import numpy as np
 from .. import metrics
 from ..samplers import AbstractSampler, ExactMixture, ProbabilityFlow, per_member_pid
 from ..schedules import VarianceExploding
-from ..sweeping import SweepResult, select, sweep
+from ..sweeping import SweepResult, select, smallest, sweep
 from .base import Experiment
 from .run import REFERENCE_KEPT
-from .scoring import mean_w2
+from .scoring import compared_draws, mean_w2
 from .sweeps import AXES, ExperimentRun, references
 
 Record = dict[str, Any]
@@ -55,7 +55,14 @@ class Plan:
     @classmethod
     def quick(cls) -> Plan:
         """Return a plan of a few minutes."""
-        return cls((20, 100), tuple(range(1000, 1003)), tuple(range(3)), 2, 10, None, 2)
+        return cls(
+            members=(20, 100),
+            tuning=tuple(range(1000, 1003)),
+            scoring=tuple(range(3)),
+            finalists=2,
+            w2_every=10,
+            every_bandwidth=2,
+        )
 
     def of_members(self, members: tuple[int, ...] | None) -> Plan:
         """Return the plan for other ensemble sizes."""
@@ -141,9 +148,15 @@ def _tuned(
     experiment: Experiment, plan: Plan, n: int, posteriors, score: str, report
 ) -> tuple[list[Entry], Record]:
     """Choose the settings of every filter; the lines of the table."""
+    # W2 needs the ensembles; those of a whole grid of bandwidths would not fit
+    kept = "" if posteriors is None else "ensembles"
 
-    def run(name: str, sampler: AbstractSampler | None = None, of: Experiment = experiment):
-        keep = "ensembles" if posteriors is not None and name != "kde-mixture" else ""
+    def run(
+        name: str,
+        sampler: AbstractSampler | None = None,
+        of: Experiment = experiment,
+        keep: str = kept,
+    ):
         return ExperimentRun(
             of,
             name,
@@ -164,11 +177,11 @@ def _tuned(
         if axis in AXES["kde-mixture"]
     }
     points = math.prod(len(values) for values in grid.values())
-    mixture = run("kde-mixture")
-    screened, means = select(screen := tried(mixture, grid), score)
+    screening = run("kde-mixture", keep="")
+    screened, means = select(screen := tried(screening, grid), score)
     flow = run("kde")
     finals: list[tuple[float, dict[str, float]]] = []
-    for place in _smallest(means, plan.finalists):
+    for place in smallest(means, plan.finalists):
         point = {a: screen.axes[a][i].item() for a, i in zip(grid, place, strict=True)}
         found = tried(flow, {a: (v,) for a, v in point.items()})
         finals.append((float(np.mean(found.values[score])), point))
@@ -194,9 +207,9 @@ def _tuned(
         Entry("kde", flow, best),
         Entry("kde, independent latents", run("kde", independent), best),
         Entry("kde, the paper's sampler", run("kde", paper_sampler()), best),
-        Entry("kde-mixture", _keeping(mixture), screened),
+        Entry("kde-mixture", run("kde-mixture"), screened),
         Entry("kde-mixture, independent draws",
-              _keeping(run("kde-mixture", ExactMixture(draws="multinomial"))), screened),
+              run("kde-mixture", ExactMixture(draws="multinomial")), screened),
         Entry("enkf", enkf, {"inflation": 1.0}),
         Entry("enkf tuned", enkf, inflation),
         Entry("enkf-sampled", sampled, {"inflation": 1.0}),
@@ -205,17 +218,6 @@ def _tuned(
         Entry("sir tuned", tuned_sir, jitter),
     ]  # fmt: skip
     return entries, chosen
-
-
-def _keeping(run: ExperimentRun) -> ExperimentRun:
-    """Keep the ensembles where W2 will need them (a whole grid of them would not fit)."""
-    return dataclasses.replace(run, keep="" if run.posteriors is None else "ensembles")
-
-
-def _smallest(means: np.ndarray, count: int) -> Iterator[tuple[Any, ...]]:
-    order = np.argsort(np.where(np.isfinite(means), means, np.inf), axis=None)
-    for flat in order[: min(count, int(np.isfinite(means).sum()))]:
-        yield np.unravel_index(flat, means.shape)
 
 
 def _unfiltered(experiment: Experiment, plan: Plan, n: int, posteriors) -> dict[str, np.ndarray]:
@@ -270,11 +272,12 @@ def _summary(values: Mapping[str, np.ndarray], diverged: int) -> Record:
 
 def _floor(plan: Plan, n: int, posteriors) -> Record:
     """Return W2 of n reference draws from others: what no filter can beat on average."""
-    compared = 1000 if n <= 500 else 2000
     values = []
     for seed in plan.scoring:
         draws = _draws(posteriors, seed)[plan.w2_every - 1 :: plan.w2_every]
         values.append(
-            np.mean([metrics.wasserstein2(d[2000 : 2000 + n], d[:compared]) for d in draws])
+            np.mean(
+                [metrics.wasserstein2(d[2000 : 2000 + n], d[: compared_draws(n)]) for d in draws]
+            )
         )
     return _summary({"w2": np.array(values)}, 0)["scores"]["w2"]

@@ -8,25 +8,12 @@ from __future__ import annotations
 
 import math
 
-import jax
-import jax.numpy as jnp
-
 from ..dynamics import Lorenz96
 from ..observations import GaussianObservation, identity
 from . import lorenz96
-from .base import Expected, Experiment
+from .base import Expected, Experiment, gaussian_start
 
 SOURCE = "published, and by independent implementations"
-
-
-def initial(key, n):
-    """Draw truth and members from N(e1, 0.001 I)."""
-    truth_key, member_key = jax.random.split(key)
-    mean, std = jnp.zeros(40).at[0].set(1.0), math.sqrt(0.001)
-    return (
-        mean + std * jax.random.normal(truth_key, (40,)),
-        mean[None] + std * jax.random.normal(member_key, (n, 40)),
-    )
 
 
 def experiment() -> Experiment:
@@ -40,7 +27,7 @@ def experiment() -> Experiment:
         observation=GaussianObservation(identity, 1.0),
         num_cycles=1400,
         burn_in=400,
-        initial=initial,
+        initial=gaussian_start((1.0,) + 39 * (0.0,), math.sqrt(0.001)),
         bandwidths={40: (1.0, 2.0)},
         coordinates=lorenz96.coordinates(40),
         shown=(0, 1),

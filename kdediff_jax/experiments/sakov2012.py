@@ -8,20 +8,9 @@ from __future__ import annotations
 
 import math
 
-import jax
-import jax.numpy as jnp
-
 from ..dynamics import Lorenz63
 from ..observations import GaussianObservation, identity
-from .base import Expected, Experiment
-
-
-def initial(key, n):
-    """Draw truth and members from the published prior."""
-    mean = jnp.asarray([1.509, -1.531, 25.46])
-    truth_key, member_key = jax.random.split(key)
-    truth = mean + math.sqrt(2) * jax.random.normal(truth_key, (3,))
-    return truth, mean[None] + math.sqrt(2) * jax.random.normal(member_key, (n, 3))
+from .base import Expected, Experiment, gaussian_start
 
 
 def experiment() -> Experiment:
@@ -35,7 +24,7 @@ def experiment() -> Experiment:
         observation=GaussianObservation(identity, math.sqrt(2)),
         num_cycles=1000,
         burn_in=64,
-        initial=initial,
+        initial=gaussian_start((1.509, -1.531, 25.46), math.sqrt(2)),
         bandwidths={100: (0.5, 1.0)},
         coordinates=("x", "y", "z"),
         shown=(0, 2),

@@ -75,6 +75,11 @@ def mean_sliced_w2(ensembles: Float[Array, "t n d"], posterior: Float[Array, "t 
     return jnp.mean(values) * ensembles.shape[-1] ** 0.5
 
 
+def compared_draws(members: int) -> int:
+    """Return how many reference draws an ensemble is compared with: the paper's choice."""
+    return 1000 if members <= 500 else 2000
+
+
 def mean_w2(
     ensembles: Float[np.ndarray, "t n d"],
     posterior: Float[np.ndarray, "t m d"],
@@ -83,9 +88,9 @@ def mean_w2(
 ) -> float:
     """Return the mean over cycles of exact W2, on the host; NaN if a member is not finite.
 
-    Each cycle uses 1000 reference draws, 2000 for more than 500 members.
+    Each cycle uses `compared_draws` of the reference.
     """
-    kept = 1000 if ensembles.shape[1] <= 500 else 2000
+    kept = compared_draws(ensembles.shape[1])
     distances = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # the solver does not hold Python's lock
         for distance in pool.map(metrics.wasserstein2, ensembles, posterior[:, :kept]):

@@ -4,7 +4,8 @@ Takes any jit-able function of a grid point; knows nothing of filters. Long swee
 and go on from it, bit for bit.
 """
 
-from .result import SweepResult, select
+from .program import use_every_core
+from .result import SweepResult, select, smallest
 from .run import sweep
 
-__all__ = ["SweepResult", "select", "sweep"]
+__all__ = ["SweepResult", "select", "smallest", "sweep", "use_every_core"]

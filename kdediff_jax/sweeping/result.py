@@ -28,6 +28,13 @@ class SweepResult(NamedTuple):
     num_devices: int
 
 
+def smallest(means: np.ndarray, count: int) -> list[tuple[Any, ...]]:
+    """Return the places of the smallest finite means, at most `count`, the smallest first."""
+    order = np.argsort(np.where(np.isfinite(means), means, np.inf), axis=None)
+    found = order[: min(count, int(np.isfinite(means).sum()))]
+    return [np.unravel_index(flat, means.shape) for flat in found]
+
+
 def select(
     result: SweepResult, score: str, *, mean_over: str | tuple[str, ...] = ("seed",)
 ) -> tuple[dict[str, Any], np.ndarray]:
