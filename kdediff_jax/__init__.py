@@ -13,7 +13,9 @@ __version__ = "0.1.0"
 _MODULES = ("bandwidths", "kalman", "kde", "latents", "metrics", "plots", "results")
 _NAMES = {
     "analysis.base": ("AbstractAnalysis", "AnalysisInfo"),
+    "analysis.bridge": ("CovarianceKernel",),
     "analysis.enkf": ("EnKF",),
+    "analysis.inflation": ("SamplingInflation",),
     "analysis.kde_diffusion": ("KDEDiffusion",),
     "analysis.sir": ("SIR",),
     "assimilation": (
@@ -71,7 +73,9 @@ def __dir__() -> list[str]:
 if TYPE_CHECKING:
     from . import bandwidths, kalman, kde, latents, metrics, plots, results
     from .analysis.base import AbstractAnalysis, AnalysisInfo
+    from .analysis.bridge import CovarianceKernel
     from .analysis.enkf import EnKF
+    from .analysis.inflation import SamplingInflation
     from .analysis.kde_diffusion import KDEDiffusion
     from .analysis.sir import SIR
     from .assimilation import (

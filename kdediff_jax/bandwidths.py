@@ -35,7 +35,7 @@ class Silverman(AbstractBandwidth):
     def __call__(self, data: Float[Array, "n d"]) -> Float[Array, " d"]:
         """Return the bandwidths."""
         n, d = data.shape
-        return like(data, self.factor) * (4 / ((d + 2) * n)) ** (1 / (d + 4)) * _std(data)
+        return like(data, self.factor) * silverman(n, d) * _std(data)
 
 
 class Scott(AbstractBandwidth):
@@ -51,6 +51,11 @@ class Scott(AbstractBandwidth):
         """Return the bandwidths."""
         n, d = data.shape
         return like(data, self.factor) * n ** (-1 / (d + 4)) * _std(data)
+
+
+def silverman(n: int, d: int) -> float:
+    """Return Silverman's width for n draws of N(0, I) in d dimensions."""
+    return (4 / ((d + 2) * n)) ** (1 / (d + 4))
 
 
 def resolve(bandwidth: Any, data: Float[Array, "n d"], name: str) -> Array:

@@ -3,7 +3,8 @@ r"""Pairwise sums over an ensemble: the only O(N²) code of the package.
 For queries x_q and centres c_i with log-weights b_i and coordinate scales tau_j,
 
     l_qi = b_i - 1/2 sum_j ((x_qj - c_ij) / tau_j)^2,
-    shift_q = sum_i softmax_i(l_qi) c_i - x_q,        log_sum_q = logsumexp_i(l_qi).
+    mean_q = sum_i softmax_i(l_qi) v_i,  shift_q = mean_q - x_q (v_i = c_i),
+    log_sum_q = logsumexp_i(l_qi).
 
 This is attention with a distance kernel. It is evaluated tile by tile with a running maximum
 (Milakov and Gimelshein 2018, arXiv 1805.02867), so that memory is O(N tile) and no N x N array
@@ -69,7 +70,23 @@ def softmax_shift(
     Raises:
         ValueError: a tile below one.
     """
-    d = queries.shape[1]
+    mean, log_sum = softmax_mean(queries, centres, centres, log_weights, tau, tile=tile)
+    return mean - queries, log_sum
+
+
+def softmax_mean(
+    queries: Float[Array, "q d"],
+    centres: Float[Array, "n d"],
+    values: Float[Array, "n v"],
+    log_weights: Float[Array, " n"],
+    tau: Float[Array, " d"] | Scalar,
+    *,
+    tile: tuple[int, int] | None = None,
+) -> tuple[Float[Array, "q v"], Float[Array, " q"]]:
+    """Return the softmax-weighted mean of any values carried by the centres, and the log-sum.
+
+    Arguments as `softmax_shift`, and `values`, one row per centre.
+    """
     q, c = queries, centres
     inverse = 1 / tau
     # one common width can wait until the squares are summed
@@ -77,28 +94,29 @@ def softmax_shift(
     each = None if jnp.ndim(tau) == 0 else inverse
 
     def reduce_tile(x, block, carry):
-        c_t, values, b = block
+        c_t, carried, b = block
         top, acc = carry
         logits = b[None] - common * _squared_distance(x, c_t, each)
         new_top = lax.stop_gradient(jnp.maximum(top, jnp.max(logits, axis=1)))
         p = jnp.exp(logits - new_top[:, None])
-        # the column of ones in `values` gives the denominator from the same product
-        add = jnp.matmul(p, values, precision=_HIGHEST)
+        # the column of ones in the values gives the denominator from the same product
+        add = jnp.matmul(p, carried, precision=_HIGHEST)
         return new_top, acc * jnp.exp(top - new_top)[:, None] + add
 
     def finish(x, carry):
         top, acc = carry
-        total = acc[:, d]
-        return acc[:, :d] / total[:, None] - x, top + jnp.log(total)
+        total = acc[:, -1]
+        return acc[:, :-1] / total[:, None], top + jnp.log(total)
 
     lowest = jnp.finfo(q.dtype).min / 2  # finite, so that a tile of masked centres gives no NaN
+    width = values.shape[1] + 1
 
     def start(x):
         rows = x.shape[0]
-        return jnp.full((rows,), lowest, q.dtype), jnp.zeros((rows, d + 1), q.dtype)
+        return jnp.full((rows,), lowest, q.dtype), jnp.zeros((rows, width), q.dtype)
 
     rows, cols = _tiles(q, c, tile)
-    blocks = _blocks(c, log_weights, cols)
+    blocks = _blocks(c, values, log_weights, cols)
     return _scan_tiles(q, blocks, rows, start, reduce_tile, finish)
 
 
@@ -118,7 +136,7 @@ def mean_distance(
         return carry + jnp.sum(jnp.where(weight[None] == 0, distance, 0), axis=1)
 
     rows, cols = _tiles(x, c, tile)
-    blocks = _blocks(c, jnp.zeros(c.shape[0], c.dtype), cols)
+    blocks = _blocks(c, c[:, :1], jnp.zeros(c.shape[0], c.dtype), cols)
     sums = _scan_tiles(
         x, blocks, rows, lambda x: jnp.zeros(x.shape[0], x.dtype), reduce_tile, lambda _, s: s
     )
@@ -168,12 +186,12 @@ def _pad_rows(x: Array, tile: int, value: float = 0.0) -> Array:
     return padded.reshape(-1, tile, *x.shape[1:])
 
 
-def _blocks(c: Array, log_weights: Array, cols: int) -> tuple[Array, Array, Array]:
-    """Split the centres into tiles: transposed (contiguous coordinates), with ones, log-weights."""
-    tiles = _pad_rows(c, cols)
+def _blocks(c: Array, values: Array, log_weights: Array, cols: int) -> tuple[Array, Array, Array]:
+    """Split into tiles: centres transposed (contiguous coordinates), values and 1, log-weights."""
+    tiles, carried = _pad_rows(c, cols), _pad_rows(values, cols)
     ones = jnp.ones((*tiles.shape[:2], 1), c.dtype)
-    values = jnp.concatenate([tiles, ones], axis=2)
-    return jnp.swapaxes(tiles, 1, 2), values, _pad_rows(log_weights, cols, -jnp.inf)
+    with_ones = jnp.concatenate([carried, ones], axis=2)
+    return jnp.swapaxes(tiles, 1, 2), with_ones, _pad_rows(log_weights, cols, -jnp.inf)
 
 
 def _scan_tiles(

@@ -21,8 +21,9 @@ ROWS = (
         *("dynamics.base", "dynamics", "kde", "observations"),
         *("analysis.resampling", "analysis.inflation", "analysis.localisation"),
     ),
-    ("bandwidths", "kalman", "samplers.exponential"),
-    ("samplers.base", "samplers"),
+    ("bandwidths", "kalman", "samplers.exponential", "analysis.noise", "analysis.gains"),
+    ("samplers.base", "samplers", "analysis.covariance_kernel"),
+    ("analysis.bridge",),
     ("analysis.base", "analysis", "twin"),
     ("assimilation", "results"),
     ("experiments", ""),  # "": the top module, which loads names lazily and has no imports

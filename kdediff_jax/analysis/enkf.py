@@ -6,11 +6,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from .._checks import choice, positive, vector
+from .._checks import choice, vector
 from .._typing import Array, Bool, Float, Key, Number, Scalar, like, tunable
 from ..observations import AbstractAdditiveGaussian, AbstractObservation, sample_ensemble
 from .base import AbstractAnalysis, Outcome, with_stand_ins
-from .inflation import inflate
+from .inflation import check_inflation, inflate, resolve_inflation
 
 
 class EnKF(AbstractAnalysis):
@@ -22,7 +22,8 @@ class EnKF(AbstractAnalysis):
         noise="sampled":  x_i + P_xy P_yy^+ (y - y_i),  y_i = `observation.sample` (R not needed)
 
     Args:
-        inflation: the analysis anomalies are multiplied by it (1 switches it off).
+        inflation: the analysis anomalies are multiplied by it (1 switches it off);
+            `SamplingInflation()` chooses it every cycle.
         noise: "known", "sampled", or "auto": known where the observation states h and R.
 
     Raises:
@@ -35,7 +36,7 @@ class EnKF(AbstractAnalysis):
 
     def __check_init__(self) -> None:
         """Check the options."""
-        positive("inflation", self.inflation)
+        check_inflation(self.inflation)
         choice("noise", self.noise, ("auto", "known", "sampled"))
 
     def analyse(
@@ -79,10 +80,12 @@ class EnKF(AbstractAnalysis):
         anomalies = predicted - jnp.mean(predicted, axis=0, keepdims=True)
         anomalies = jnp.where(measured[None], anomalies, 0)
         both = measured[:, None] & measured[None, :]
-        s = _dot(anomalies.T, anomalies) / (n - 1) + jnp.where(both, r, 0)
-        s = s + jnp.diag(jnp.where(measured, 0, 1).astype(s.dtype))
+        signal = _dot(anomalies.T, anomalies) / (n - 1)
+        noise = jnp.where(both, r, 0) + jnp.diag(jnp.where(measured, 0, 1).astype(r.dtype))
+        s = signal + noise
         transposed_gain = _solve(s, _dot(anomalies.T, x_anomalies) / (n - 1))
-        analysis = inflate(forecast + _dot(innovation, transposed_gain), self.inflation)
+        factor = resolve_inflation(self.inflation, signal, noise, n)
+        analysis = inflate(forecast + _dot(innovation, transposed_gain), factor)
         return Outcome(analysis, jnp.mean(analysis, axis=0), like(forecast, n), alive)
 
 

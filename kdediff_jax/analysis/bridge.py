@@ -1,0 +1,149 @@
+r"""Between ensemble Kalman and particle filter: how much of the likelihood each of them gets.
+
+The likelihood is split, p(y | x) = p^g p^(1 - g) (Frei and Künsch 2013). The first factor moves
+every member by a Kalman gain, with the noise R / g; the second weighs the moved members through the
+covariance kernel. g = 1 is a stochastic EnKF, g = 0 the kernel filter alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from .. import kde, latents
+from .._checks import choice, concrete, positive
+from .._typing import Array, Bool, Float, Key, Number, Scalar, like, tunable
+from ..bandwidths import silverman
+from . import gains
+from .covariance_kernel import Components, cholesky, condition, masked_noise
+from .gains import dot
+from .inflation import SamplingInflation, check_inflation, resolve_inflation
+from .noise import KINDS, Measurement
+
+SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
+
+
+class CovarianceKernel(eqx.Module):
+    r"""Settings of the covariance kernel; by default every one chooses itself.
+
+    Weights carry sampling noise: of the posterior variance in each of d coordinates, about
+    1 / ESS - 1 / N of it. The Kalman share is the smallest of 0, .1, .25, .5, .75 and 1 that keeps
+    the sum over coordinates below `noise_budget`, ESS >= N / (1 + noise_budget N / d): many members
+    in few dimensions make a particle filter, few in many an ensemble Kalman filter. The kernel
+    replaces the diversity that such weights cost: h = 1/2 Silverman sqrt(1 - ESS / N), at that
+    bound.
+
+    Args:
+        kalman_share: g in [0, 1], or None for the rule above.
+        noise_budget: see above.
+        locality: width of the neighbourhood from which a member's Kalman gain is estimated, in
+            units of the ensemble's spread; infinity for one gain from the whole ensemble. Above 8
+            dimensions the whole ensemble is used.
+        inflation: factor of the analysis anomalies, or a rule.
+        noise: "known", "sampled" or "auto", see `kdediff_jax.analysis.noise`.
+
+    Raises:
+        ValueError: a number out of range, an unknown option.
+    """
+
+    kalman_share: Number = tunable(None)
+    noise_budget: Number = tunable(0.03)
+    locality: Number = tunable(0.3)
+    inflation: Any = tunable(SamplingInflation())
+    noise: str = eqx.field(static=True, default="auto")
+
+    def __check_init__(self) -> None:
+        """Check the options and the values that are known."""
+        choice("noise", self.noise, KINDS)
+        positive("noise_budget", self.noise_budget)
+        check_inflation(self.inflation)
+        known = concrete(self.locality)
+        if known is not None and not (known > 0).all():
+            raise ValueError(f"locality: expected a positive number, got {known.tolist()}")
+        share = None if self.kalman_share is None else concrete(self.kalman_share)
+        if share is not None and not ((share >= 0) & (share <= 1)).all():
+            raise ValueError(f"kalman_share: expected a number in [0, 1], got {share.tolist()}")
+
+    def target(self, n: int, d: int) -> Scalar:
+        """Return the smallest ESS / N that the weights may leave."""
+        return 1 / (1 + jnp.asarray(self.noise_budget) * n / d)
+
+    def width(self, n: int, d: int) -> Scalar:
+        """Return h."""
+        return min(0.5 * silverman(n, d), 1.0) * jnp.sqrt(1 - self.target(n, d))
+
+
+class Bridged(NamedTuple):
+    """The mixture to draw from, the share taken, and the factor of the anomalies afterwards."""
+
+    components: Components
+    share: Scalar
+    inflation: Scalar
+
+
+def bridge(
+    settings: CovarianceKernel,
+    key: Key,
+    members: Float[Array, "n d"],
+    alive: Bool[Array, " n"],
+    y: Float[Array, " m"],
+    measurement: Measurement,
+    width: Array | None,
+) -> Bridged:
+    """Return the posterior mixture of a forecast.
+
+    Args:
+        settings: see `CovarianceKernel`.
+        key: for the perturbed measurements of the Kalman share.
+        members: finite forecast.
+        alive: members of no weight are False.
+        y: the measurement; NaN components say nothing.
+        measurement: prediction and noise.
+        width: h, or None for the rule.
+    """
+    n, d = members.shape
+    h = like(members, settings.width(n, d) if width is None else width)
+    measured = ~jnp.isnan(y)
+    noise = masked_noise(measurement.covariance, measured)
+    predicted = measurement.predict(members)
+    anomalies = members - jnp.mean(members, axis=0, keepdims=True)
+    deviations = predicted - jnp.mean(predicted, axis=0, keepdims=True)
+    deviations = jnp.where(measured[None], deviations, 0)
+    overall = gains.whole_ensemble(anomalies, deviations)
+    covariances = overall
+    if d <= gains.LOCAL_UP_TO:
+        covariances = _local(anomalies, deviations, settings.locality, overall)
+    innovation = jnp.where(measured[None], jnp.where(measured, y, 0)[None] - predicted, 0)
+    draws = latents.draw(key, n, y.shape[0], members.dtype, "independent-matched")
+    perturbation = jnp.where(measured[None], dot(draws, jnp.linalg.cholesky(noise).T), 0)
+
+    def at(share: Scalar) -> Components:
+        pull = share * innovation + jnp.sqrt(share) * perturbation
+        step = dot(gains.gain(covariances, noise, share), pull[:, :, None])[:, :, 0]
+        return condition(members + step, alive, y, measurement, h, 1 - share)
+
+    if settings.kalman_share is None:
+        shares = jnp.asarray(SHARES, members.dtype)
+        sizes = jax.vmap(lambda g: kde.effective_sample_size(at(g).log_weights))(shares[:-1])
+        enough = sizes >= like(members, settings.target(n, d)) * jnp.sum(alive)
+        share = jnp.where(jnp.any(enough), shares[jnp.argmax(enough)], 1)
+    else:
+        share = like(members, settings.kalman_share)
+    factor = resolve_inflation(settings.inflation, overall.signal[0], noise, n)
+    return Bridged(at(share), share, factor)
+
+
+def _local(
+    anomalies: Array, deviations: Array, locality: Any, overall: gains.Covariances
+) -> gains.Covariances:
+    """Return a gain's covariances per member; infinite locality is the whole ensemble."""
+    n = anomalies.shape[0]
+    root = cholesky(dot(anomalies.T, anomalies) / (n - 1))
+    whitened = jax.scipy.linalg.solve_triangular(root, anomalies.T, lower=True).T
+    width = like(anomalies, locality)
+    finite = jnp.isfinite(width)
+    near = gains.neighbourhoods(whitened, root, deviations, jnp.where(finite, width, 1))
+    return jax.tree.map(lambda a, b: jnp.where(finite, a, b), near, overall)
