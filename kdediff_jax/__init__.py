@@ -32,7 +32,9 @@ _NAMES = {
     ),
     "bandwidths": ("AbstractBandwidth", "Scott", "Silverman"),
     "dynamics": ("AbstractDynamics", "LinearGaussian", "Lorenz63", "Lorenz96", "RandomWalk"),
+    "heavy_tails": ("LaplaceObservation", "StudentTObservation"),
     "observations": (
+        "AbstractAdditive",
         "AbstractAdditiveGaussian",
         "AbstractLikelihood",
         "AbstractObservation",
@@ -92,7 +94,9 @@ if TYPE_CHECKING:
     )
     from .bandwidths import AbstractBandwidth, Scott, Silverman
     from .dynamics import AbstractDynamics, LinearGaussian, Lorenz63, Lorenz96, RandomWalk
+    from .heavy_tails import LaplaceObservation, StudentTObservation
     from .observations import (
+        AbstractAdditive,
         AbstractAdditiveGaussian,
         AbstractLikelihood,
         AbstractObservation,

@@ -30,8 +30,8 @@ class AbstractLikelihood(AbstractObservation):
         """Return log p(y | x); NaN components of y are missing and must say nothing."""
 
 
-class AbstractAdditiveGaussian(AbstractLikelihood):
-    """y = h(x) + e with e ~ N(0, R): an EnKF can use h and R as they are."""
+class AbstractAdditive(AbstractLikelihood):
+    """y = h(x) + e with noise of zero mean and covariance R: Kalman gains use both as they are."""
 
     @abc.abstractmethod
     def mean(self, x: Float[Array, " d"], t: Scalar) -> Float[Array, " m"]:
@@ -40,6 +40,10 @@ class AbstractAdditiveGaussian(AbstractLikelihood):
     @abc.abstractmethod
     def covariance(self, m: int, dtype: jnp.dtype, t: Scalar) -> Float[Array, "m m"]:
         """Return R."""
+
+
+class AbstractAdditiveGaussian(AbstractAdditive):
+    """y = h(x) + e with e ~ N(0, R)."""
 
 
 class GaussianObservation(AbstractAdditiveGaussian):

@@ -21,7 +21,10 @@ ROWS = (
         *("dynamics.base", "dynamics", "kde", "observations"),
         *("analysis.resampling", "analysis.inflation", "analysis.localisation"),
     ),
-    ("bandwidths", "kalman", "samplers.exponential", "analysis.noise", "analysis.gains"),
+    (
+        *("bandwidths", "kalman", "samplers.exponential", "heavy_tails"),
+        *("analysis.noise", "analysis.gains"),
+    ),
     ("samplers.base", "samplers", "analysis.covariance_kernel"),
     ("analysis.bridge",),
     ("analysis.base", "analysis", "twin"),

@@ -128,7 +128,8 @@ def bridge(
     if settings.kalman_share is None:
         shares = jnp.asarray(SHARES, members.dtype)
         sizes = jax.vmap(lambda g: kde.effective_sample_size(at(g).log_weights))(shares[:-1])
-        enough = sizes >= like(members, settings.target(n, d)) * jnp.sum(alive)
+        usable = jnp.sum(alive, dtype=members.dtype)
+        enough = sizes >= like(members, settings.target(n, d)) * usable
         share = jnp.where(jnp.any(enough), shares[jnp.argmax(enough)], 1)
     else:
         share = like(members, settings.kalman_share)

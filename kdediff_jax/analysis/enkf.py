@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from .._checks import choice, vector
 from .._typing import Array, Bool, Float, Key, Number, Scalar, like, tunable
-from ..observations import AbstractAdditiveGaussian, AbstractObservation, sample_ensemble
+from ..observations import AbstractAdditive, AbstractObservation, sample_ensemble
 from .base import AbstractAnalysis, Outcome, with_stand_ins
 from .inflation import check_inflation, inflate, resolve_inflation
 
@@ -49,13 +49,13 @@ class EnKF(AbstractAnalysis):
         t: Scalar,
     ) -> Outcome:
         """Move every member by the ensemble's own Kalman gain."""
-        if self.noise == "known" and not isinstance(observation, AbstractAdditiveGaussian):
+        if self.noise == "known" and not isinstance(observation, AbstractAdditive):
             raise TypeError(
                 "observation: expected one that states its mean and covariance (such as "
                 f"GaussianObservation) for noise='known', got {type(observation).__name__}"
             )
         n, d = forecast.shape
-        if self.noise != "sampled" and isinstance(observation, AbstractAdditiveGaussian):
+        if self.noise != "sampled" and isinstance(observation, AbstractAdditive):
             predicted = jax.vmap(lambda x: observation.mean(x, t))(forecast)
             m = predicted.shape[1]
             r = observation.covariance(m, forecast.dtype, t)

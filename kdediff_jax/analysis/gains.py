@@ -41,7 +41,7 @@ def neighbourhoods(
     narrow what they see: for a Gaussian prior C = (P^{-1} + 1/width^2)^{-1}, and so its eigenvalues
     c are widened back to c / (1 - c / width^2), at most to 1, the whole ensemble's. Where fewer
     than d + 1 members are near, the whole ensemble's covariance and slope are taken, and near that
-    a mean of both.
+    a mean of both (of the logarithms of the variances).
 
     Args:
         whitened: members z_i of zero mean and unit covariance.
@@ -66,14 +66,16 @@ def neighbourhoods(
     square = square.at[:, upper[1], upper[0]].set(zz)
     near = bias[:, None, None] * (square - z[:, :, None] * z[:, None, :])
     cross = bias[:, None, None] * (zh.reshape(n, d, m) - z[:, :, None] * h[:, None, :])
-    tiny = 1e-3 * width**2
-    slope = jnp.swapaxes(jnp.linalg.solve(near + tiny * jnp.eye(d, dtype=z.dtype), cross), 1, 2)
+    tiny = 1e-3 * jnp.minimum(width**2, 1)
+    slope = jnp.swapaxes(
+        jnp.linalg.solve(near + tiny * jnp.eye(d, dtype=z.dtype)[None], cross), 1, 2
+    )
     values, vectors = jnp.linalg.eigh(near)
     values = jnp.maximum(values, jnp.finfo(z.dtype).eps)
     rest = 1 - values / width**2
     wide = jnp.where(rest > values, values / jnp.maximum(rest, tiny), 1)
     blend = jnp.where(members < d + 1, 1, (d + 1) / (members + d + 1))[:, None]
-    wide = (1 - blend) * jnp.minimum(wide, 1) + blend
+    wide = jnp.minimum(wide, 1) ** (1 - blend)
     overall = dot(predicted.T, whitened) / (n - 1)
     slope = (1 - blend[:, :, None]) * slope + blend[:, :, None] * overall[None]
     local = dot(vectors * wide[:, None, :], jnp.swapaxes(vectors, 1, 2))

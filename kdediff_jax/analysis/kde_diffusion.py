@@ -14,7 +14,7 @@ from .._checks import choice, concrete, ensemble, positive, same_members, vector
 from .._typing import Array, Bool, Float, Key, Scalar, like, tunable
 from ..bandwidths import AbstractBandwidth, resolve
 from ..observations import AbstractObservation, sample_ensemble
-from ..samplers import AbstractSampler, ProbabilityFlow
+from ..samplers import AbstractSampler, ExactMixture, ProbabilityFlow
 from .base import AbstractAnalysis, AnalysisInfo, Outcome, guard, with_stand_ins
 from .bridge import CovarianceKernel, bridge
 from .inflation import inflate
@@ -41,7 +41,9 @@ class KDEDiffusion(AbstractAnalysis):
             the covariance kernel the number h in (0, 1], in units of the ensemble's spread, or
             None to choose itself.
         obs_bandwidth: h_y, likewise, in the measurement's units; not with the covariance kernel.
-        sampler: `ProbabilityFlow`, `ReverseSDE` or `ExactMixture`.
+        sampler: `ProbabilityFlow`, `ReverseSDE` or `ExactMixture`. By default the flow for the
+            product kernel, and for the covariance kernel systematic mixture draws: with nearly
+            equal weights they keep every member, where the flow's draws lose some each cycle.
         kernel: "product", the paper's; "covariance" or a `CovarianceKernel`. By default "product"
             where a bandwidth is given.
 
@@ -51,8 +53,8 @@ class KDEDiffusion(AbstractAnalysis):
 
     state_bandwidth: Any = tunable(None, kw_only=True)
     obs_bandwidth: Any = tunable(None, kw_only=True)
-    sampler: AbstractSampler = eqx.field(default_factory=ProbabilityFlow, kw_only=True)
-    kernel: Any = eqx.field(default=None, kw_only=True)
+    sampler: AbstractSampler = eqx.field(kw_only=True)
+    kernel: Any = eqx.field(kw_only=True)  # a CovarianceKernel, or None: the product kernel
 
     def __init__(
         self,
@@ -65,7 +67,6 @@ class KDEDiffusion(AbstractAnalysis):
         """Choose the kernel."""
         self.state_bandwidth = state_bandwidth
         self.obs_bandwidth = obs_bandwidth
-        self.sampler = ProbabilityFlow() if sampler is None else sampler
         if kernel is None:
             none = state_bandwidth is None and obs_bandwidth is None
             kernel = "covariance" if none else "product"
@@ -73,6 +74,10 @@ class KDEDiffusion(AbstractAnalysis):
             choice("kernel", kernel, KERNELS)
             kernel = CovarianceKernel() if kernel == "covariance" else None
         self.kernel = kernel
+        if sampler is None:
+            mixture = ExactMixture(latents="independent-matched")
+            sampler = ProbabilityFlow() if kernel is None else mixture
+        self.sampler = sampler
 
     def __check_init__(self) -> None:
         """Check the options and the values that are known."""
@@ -94,7 +99,7 @@ class KDEDiffusion(AbstractAnalysis):
     def _check_covariance(self) -> None:
         if not isinstance(self.kernel, CovarianceKernel):
             raise TypeError(
-                f"kernel: expected {KERNELS} or a CovarianceKernel, got {self.kernel!r}"
+                f"kernel: expected one of {KERNELS} or a CovarianceKernel, got {self.kernel!r}"
             )
         if self.obs_bandwidth is not None:
             raise ValueError(

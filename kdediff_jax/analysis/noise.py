@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 
 from .._checks import choice
 from .._typing import Array, Float, Key, Scalar, like
-from ..observations import AbstractAdditiveGaussian, AbstractLikelihood, AbstractObservation
+from ..observations import (
+    AbstractAdditive,
+    AbstractAdditiveGaussian,
+    AbstractLikelihood,
+    AbstractObservation,
+)
 
 KINDS = ("auto", "known", "sampled")
 REPLICATES = 8
@@ -50,13 +55,20 @@ def split(
         TypeError: noise="known" with an observation that does not state h and R.
     """
     choice("noise", noise, KINDS)
-    if isinstance(observation, AbstractAdditiveGaussian) and noise != "sampled":
+
+    def density(y: Array, points: Array) -> Array:
+        known = cast(AbstractLikelihood, observation)  # used for nothing else
+        return jax.vmap(lambda x: known.log_likelihood(y, x, t))(points)
+
+    if isinstance(observation, AbstractAdditive) and noise != "sampled":
 
         def mean(points: Array) -> Array:
             return jax.vmap(lambda x: observation.mean(x, t))(points)
 
         m = jax.eval_shape(mean, forecast).shape[1]
-        return Measurement(mean, observation.covariance(m, forecast.dtype, t))
+        r = observation.covariance(m, forecast.dtype, t)
+        gaussian = isinstance(observation, AbstractAdditiveGaussian)
+        return Measurement(mean, r, None if gaussian else density)
     if noise == "known":
         raise TypeError(
             "observation: expected one that states its mean and covariance (such as "
@@ -78,13 +90,13 @@ def split(
     flat = jnp.where(usable[:, None, None], deviations, 0).reshape(-1, drawn.shape[2])
     freedom = jnp.maximum(jnp.sum(usable), 1) * (REPLICATES - 1)
     covariance = jnp.matmul(flat.T, flat, precision="highest") / like(flat, freedom)
-    exact = None
-    if isinstance(observation, AbstractLikelihood) and noise == "auto":
 
-        def exact(y: Array, points: Array) -> Array:
-            return jax.vmap(lambda x: observation.log_likelihood(y, x, t))(points)
+    def mean_draw(points: Array) -> Array:
+        return jnp.mean(draws(points), axis=1)
 
-    return Measurement(lambda points: jnp.mean(draws(points), axis=1), _positive(covariance), exact)
+    if not isinstance(observation, AbstractLikelihood) or noise == "sampled":
+        return Measurement(mean_draw, _positive(covariance))
+    return Measurement(mean_draw, _positive(covariance), density)
 
 
 def from_pairs(forecast: Float[Array, "n d"], predicted: Float[Array, "n m"]) -> Measurement:

@@ -29,6 +29,7 @@ CATALOGUE = {
 }
 
 FILTERS = {
+    "kde-auto": "covariance kernel that chooses its own settings: nothing to tune",
     "kde": "closed-form diffusion, probability flow (the method)",
     "kde-sde": "the same posterior by the reverse SDE",
     "kde-mixture": "the same posterior by exact mixture draws",

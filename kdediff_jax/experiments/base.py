@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -145,7 +145,7 @@ class Experiment:
         state_bandwidth: float | Array | None = None,
         obs_bandwidth: float | Array | None = None,
         sampler: AbstractSampler | None = None,
-        inflation: float | Array | None = None,
+        inflation: Any = None,
         jitter: float | Array | None = None,
     ) -> AbstractAnalysis:
         """Return a filter with this experiment's settings, or with those given.
@@ -160,6 +160,10 @@ class Experiment:
         if name == "sir":
             jitter = self.jitter if jitter is None else jitter
             return SIR(jitter=jitter, resampling=self.sir_resampling)
+        if name == "kde-auto":
+            return KDEDiffusion(
+                kernel="covariance", state_bandwidth=state_bandwidth, sampler=sampler
+            )
         samplers: dict[str, AbstractSampler] = {
             "kde": ProbabilityFlow(),
             "kde-sde": ReverseSDE(),

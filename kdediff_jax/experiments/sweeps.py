@@ -22,6 +22,7 @@ from .scoring import compiled_scores, mean_sliced_w2
 REFERENCE_DRAWS = 1000
 _BANDWIDTHS = ("state_bandwidth", "obs_bandwidth")
 AXES = {
+    "kde-auto": ("state_bandwidth",),
     "kde": (*_BANDWIDTHS, "tau_max"),
     "kde-sde": _BANDWIDTHS,
     "kde-mixture": _BANDWIDTHS,
@@ -30,12 +31,15 @@ AXES = {
     "sir": ("jitter",),
 }
 INFLATIONS = (1.0, 1.01, 1.02, 1.05, 1.1, 1.2, 1.3, 1.5, 2.0)
+WIDTHS = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0)  # of the covariance kernel
 JITTERS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0)
 
 
 def default_grid(experiment: Experiment, filter_name: str) -> dict[str, tuple[float, ...]]:
     """Return what a sweep tries: the experiment's bandwidths, or lists of inflations or jitters."""
     choice("filter_name", filter_name, AXES)
+    if filter_name == "kde-auto":
+        return {"state_bandwidth": WIDTHS}
     if filter_name.startswith("enkf"):
         return {"inflation": INFLATIONS}
     if filter_name == "sir":
