@@ -27,3 +27,24 @@ def mixture(name, members):
     forecast, y = (jnp.asarray(value[-1]) for value in run.result.saved)
     predicted = sample_ensemble(experiment.observation, jax.random.key(9), forecast, 0.0)
     return forecast, kde.log_weights(y, predicted, h_y), h_x
+
+
+def arctan(x):
+    """Measure arctan of every coordinate: saturates."""
+    return jnp.arctan(x)
+
+
+def absolute(x):
+    """Measure the absolute value of every coordinate: the sign is lost."""
+    return jnp.abs(x)
+
+
+def cubed(x):
+    """Measure the cube of every coordinate, in thousands: steep far out, flat at zero."""
+    return x**3 / 1000
+
+
+def scaled_std(experiment, operator):
+    """Return a quarter of the operator's climatological standard deviation per component."""
+    truth = experiment.twin(77, 2, 1000, jnp.dtype(jnp.float32)).truth[100:]
+    return jnp.round(0.25 * jnp.std(jax.vmap(operator)(truth), axis=0), 3)

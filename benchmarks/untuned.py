@@ -1,0 +1,173 @@
+"""The untuned default against the best-tuned classical filters, over the whole suite.
+
+python benchmarks/untuned.py [CELL ...]    goes on from benchmarks/results/untuned.json
+python benchmarks/untuned.py --list
+
+A cell is experiment:members, or experiment:members:noise:operator with another measurement.
+Rules, the same for every cell: EnKF (which knows h and R, as the default filter does) tries 9
+inflations, SIR (which knows the density) 9 jitters, on tuning seeds 1000 to 1003, and the best by
+energy score runs on scoring seeds 0 to 9; the default filter runs on the scoring seeds as it is.
+At most 500 cycles, float32. Differences are paired by seed. A run has diverged if a cycle failed
+or its energy score is not below that of the same members without any measurement.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import sys
+
+import jax.numpy as jnp
+import numpy as np
+from common import RESULTS, save
+from problems import absolute, arctan, cubed, scaled_std
+
+import kdediff_jax as kd
+from kdediff_jax import experiments
+from kdediff_jax.experiments.scoring import mean_w2
+from kdediff_jax.experiments.sweeps import ExperimentRun, references
+from kdediff_jax.sweeping import use_every_core
+
+TUNING, SCORING = tuple(range(1000, 1004)), tuple(range(10))
+INFLATIONS = (1.0, 1.01, 1.02, 1.05, 1.1, 1.2, 1.3, 1.5, 2.0)
+JITTERS = (0.0, 0.1, 0.2, 0.4, 0.7, 1.0, 1.4, 1.9, 2.5)
+SCORES = ("energy_score", "crps", "rmse", "spread", "coverage", "rank_p", "ess")
+CYCLES = 500
+W2_EVERY = 5
+NOISES = {
+    "gaussian": kd.GaussianObservation,
+    "laplace": kd.LaplaceObservation,
+    "student-t": kd.StudentTObservation,
+}
+OPERATORS = {
+    "linear": kd.observations.identity,
+    "arctan": arctan,
+    "absolute": absolute,
+    "cubed": cubed,
+}
+CELLS = (
+    *(f"lorenz96-10:{n}" for n in (50, 100, 250, 1000)),
+    *(f"lorenz96-20:{n}" for n in (50, 100, 250)),
+    *("lorenz63-full:100", "sakov2012:100", "ramgraber2022:100", "ramgraber2022:200"),
+    *("ramgraber2022:400", "bocquet2010:100", "toy-bimodal:100"),
+    *(f"lorenz63-z:{n}" for n in (20, 50, 100, 250, 1000)),
+    *(f"lorenz63-full:100:{noise}:{operator}" for noise in NOISES for operator in OPERATORS),
+    *(f"lorenz96-10:100:{noise}:{operator}" for noise in NOISES for operator in OPERATORS),
+    "lorenz96-20:1000",
+)
+
+
+def problem(cell):
+    """Return the experiment and the number of members of a cell."""
+    name, members, *measurement = cell.split(":")
+    experiment = experiments.load(name)
+    if measurement:
+        noise, operator = measurement
+        h = OPERATORS[operator]
+        std = scaled_std(experiment, h)
+        experiment = dataclasses.replace(
+            experiment, observation=NOISES[noise](h, std), sir_resampling="systematic"
+        )
+    return experiment, int(members)
+
+
+def chosen(run, axis, values):
+    """Return the setting of least mean energy score on the tuning seeds, and its scoring runs.
+
+    One sweep for both: on small problems compiling a second program costs more than running.
+    """
+    found = kd.sweep(run, {axis: values, "seed": TUNING + SCORING}).values
+    scores = found["energy_score"][:, : len(TUNING)]
+    means = np.where(np.isfinite(scores), scores, np.inf).mean(axis=1)
+    place = int(np.argmin(means))
+    return {axis: values[place]}, {k: v[place, len(TUNING) :] for k, v in found.items()}
+
+
+@functools.cache
+def unmeasured(name, n, cycles):
+    """Return the energy score of each scoring seed's members when nothing is measured."""
+    run = ExperimentRun(experiments.load(name), "enkf", n, num_cycles=cycles, blind=True)
+    return kd.sweep(run, {"seed": SCORING}).values["energy_score"]
+
+
+def one(cell):
+    """Run a cell."""
+    experiment, n = problem(cell)
+    cycles = min(experiment.num_cycles, CYCLES)
+    posteriors = None
+    if experiment.name == "lorenz63-z":
+        posteriors = references(experiment, SCORING, cycles, draws=2000)
+    keep = "" if posteriors is None else "ensembles"
+    systematic = dataclasses.replace(experiment, sir_resampling="systematic")
+    sampling = dataclasses.replace(experiment, inflation=kd.SamplingInflation())
+
+    def run(name, of=experiment):
+        return ExperimentRun(of, name, n, num_cycles=cycles, keep=keep)
+
+    def as_it_is(program):
+        return {}, kd.sweep(program, {"seed": SCORING}).values
+
+    lines = {
+        "kde-auto": as_it_is(run("kde-auto")),
+        "enkf, sampling inflation": as_it_is(run("enkf", sampling)),
+        "enkf tuned": chosen(run("enkf"), "inflation", INFLATIONS),
+        "sir tuned": chosen(run("sir", systematic), "jitter", JITTERS),
+    }
+    free = unmeasured(experiment.name, n, cycles)
+    filters = {}
+    for label, (settings, values) in lines.items():
+        scores = {k: values[k] for k in SCORES}
+        if posteriors is not None:
+            part = slice(W2_EVERY - 1, None, W2_EVERY)
+            draws = np.asarray(posteriors[1])
+            scores["w2"] = np.array(
+                [mean_w2(e[part], d[part]) for e, d in zip(values["ensembles"], draws, strict=True)]
+            )
+        lost = (values["failed"] > 0) | ~(values["energy_score"] < free)
+        filters[label] = {
+            "settings": settings,
+            "diverged": int(lost.sum()),
+            "scores": {k: np.asarray(v, float).round(5).tolist() for k, v in scores.items()},
+        }
+    return {"cycles": cycles, "filters": filters}
+
+
+def summary(cell, record):
+    """Print one line: energy score and CRPS of the default over the better classical filter's."""
+    filters = record["filters"]
+    parts = []
+    for score in ("energy_score", "crps", "rmse", "w2"):
+        if score not in filters["kde-auto"]["scores"]:
+            continue
+        of = {label: np.array(f["scores"][score]) for label, f in filters.items()}
+        rival = min(("enkf tuned", "sir tuned"), key=lambda k: of[k].mean())
+        difference = of["kde-auto"] - of[rival]
+        error = difference.std(ddof=1) / len(difference) ** 0.5
+        parts.append(
+            f"{score} {of['kde-auto'].mean():.3f} / {of[rival].mean():.3f} ({rival}) "
+            f"{difference.mean() / error:+.1f} se"
+        )
+    coverage = np.mean(filters["kde-auto"]["scores"]["coverage"])
+    diverged = {label: f["diverged"] for label, f in filters.items()}
+    print(f"{cell}: {'; '.join(parts)}; coverage {coverage:.2f}; {diverged}", flush=True)
+
+
+def main(arguments):
+    """Run the cells named, or all that are not in the record yet."""
+    if "--list" in arguments:
+        print("\n".join(CELLS))
+        return
+    path = RESULTS / "untuned.json"
+    record = json.loads(path.read_text()) if path.exists() else {"cells": {}}
+    for cell in arguments or [c for c in CELLS if c not in record["cells"]]:
+        record["cells"][cell] = one(cell)
+        summary(cell, record["cells"][cell])
+        settings = {"tuning": TUNING, "scoring": SCORING, "inflations": INFLATIONS}
+        save("untuned", {**settings, "jitters": JITTERS}, {"cells": record["cells"]})
+
+
+if __name__ == "__main__":
+    use_every_core()
+    assert jnp.zeros(()).dtype == jnp.float32
+    main(sys.argv[1:])
