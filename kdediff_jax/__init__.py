@@ -15,7 +15,9 @@ _NAMES = {
     "analysis.base": ("AbstractAnalysis", "AnalysisInfo"),
     "analysis.bridge": ("CovarianceKernel",),
     "analysis.enkf": ("EnKF",),
+    "analysis.etkf": ("ETKF",),
     "analysis.inflation": ("SamplingInflation",),
+    "analysis.localisation": ("Localisation",),
     "analysis.kde_diffusion": ("KDEDiffusion",),
     "analysis.sir": ("SIR",),
     "assimilation": (
@@ -30,7 +32,7 @@ _NAMES = {
         "save_ensembles",
         "save_moments",
     ),
-    "bandwidths": ("AbstractBandwidth", "Scott", "Silverman"),
+    "bandwidths": ("AbstractBandwidth", "LeaveOneOut", "Scott", "Silverman", "TargetESS"),
     "dynamics": ("AbstractDynamics", "LinearGaussian", "Lorenz63", "Lorenz96", "RandomWalk"),
     "heavy_tails": ("LaplaceObservation", "StudentTObservation"),
     "observations": (
@@ -51,6 +53,7 @@ _NAMES = {
     ),
     "schedules": ("AbstractSchedule", "VarianceExploding"),
     "sweeping": ("SweepResult", "select", "sweep"),
+    "tuning": ("TuneResult", "tune"),
     "twin": ("twin_experiment",),
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
@@ -77,8 +80,10 @@ if TYPE_CHECKING:
     from .analysis.base import AbstractAnalysis, AnalysisInfo
     from .analysis.bridge import CovarianceKernel
     from .analysis.enkf import EnKF
+    from .analysis.etkf import ETKF
     from .analysis.inflation import SamplingInflation
     from .analysis.kde_diffusion import KDEDiffusion
+    from .analysis.localisation import Localisation
     from .analysis.sir import SIR
     from .assimilation import (
         CycleOutput,
@@ -92,7 +97,7 @@ if TYPE_CHECKING:
         save_ensembles,
         save_moments,
     )
-    from .bandwidths import AbstractBandwidth, Scott, Silverman
+    from .bandwidths import AbstractBandwidth, LeaveOneOut, Scott, Silverman, TargetESS
     from .dynamics import AbstractDynamics, LinearGaussian, Lorenz63, Lorenz96, RandomWalk
     from .heavy_tails import LaplaceObservation, StudentTObservation
     from .observations import (
@@ -113,4 +118,5 @@ if TYPE_CHECKING:
     )
     from .schedules import AbstractSchedule, VarianceExploding
     from .sweeping import SweepResult, select, sweep
+    from .tuning import TuneResult, tune
     from .twin import twin_experiment

@@ -34,8 +34,11 @@ class SamplingInflation(eqx.Module):
         self, signal: Float[Array, "m m"], noise: Float[Array, "m m"], members: int
     ) -> Scalar:
         """Return the factor of the anomalies, given P_hh and R."""
-        freedom = jnp.trace(jnp.linalg.solve(signal + noise, signal))
-        return jnp.sqrt(1 + like(signal, self.factor) * jnp.maximum(freedom, 0) / (members - 1))
+        return self.of(jnp.trace(jnp.linalg.solve(signal + noise, signal)), members)
+
+    def of(self, freedom: Scalar, members: int) -> Scalar:
+        """Return the factor of the anomalies, given DFS."""
+        return jnp.sqrt(1 + like(freedom, self.factor) * jnp.maximum(freedom, 0) / (members - 1))
 
 
 def inflate(ensemble: Float[Array, "n d"], factor: Scalar | float) -> Float[Array, "n d"]:

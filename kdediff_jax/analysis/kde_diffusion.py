@@ -12,7 +12,7 @@ from jax.scipy.linalg import solve_triangular
 from .. import kde
 from .._checks import choice, concrete, ensemble, positive, same_members, vector
 from .._typing import Array, Bool, Float, Key, Scalar, like, tunable
-from ..bandwidths import AbstractBandwidth, resolve
+from ..bandwidths import AbstractBandwidth, TargetESS, resolve
 from ..observations import AbstractObservation, sample_ensemble
 from ..samplers import AbstractSampler, ExactMixture, ProbabilityFlow
 from .base import AbstractAnalysis, AnalysisInfo, Outcome, guard, with_stand_ins
@@ -40,7 +40,8 @@ class KDEDiffusion(AbstractAnalysis):
         state_bandwidth: h_x, a number, one per coordinate, or a rule, in the state's units. With
             the covariance kernel the number h in (0, 1], in units of the ensemble's spread, or
             None to choose itself.
-        obs_bandwidth: h_y, likewise, in the measurement's units; not with the covariance kernel.
+        obs_bandwidth: h_y, likewise (or `TargetESS`), in the measurement's units; not with the
+            covariance kernel.
         sampler: `ProbabilityFlow`, `ReverseSDE` or `ExactMixture`. By default the flow for the
             product kernel, and for the covariance kernel systematic mixture draws: with nearly
             equal weights they keep every member, where the flow's draws lose some each cycle.
@@ -90,9 +91,11 @@ class KDEDiffusion(AbstractAnalysis):
             value = getattr(self, name)
             if value is None:
                 raise ValueError(f"{name}: expected one for the product kernel, got None")
-            if not isinstance(value, AbstractBandwidth):
+            if not isinstance(value, (AbstractBandwidth, TargetESS)):
                 positive(name, value)
         schedule = getattr(self.sampler, "schedule", None)
+        if isinstance(self.state_bandwidth, TargetESS):
+            raise TypeError("state_bandwidth: TargetESS is a rule for the measurement bandwidth")
         if schedule is not None and not isinstance(self.state_bandwidth, AbstractBandwidth):
             schedule.check_above(self.state_bandwidth)
 
@@ -208,7 +211,7 @@ class KDEDiffusion(AbstractAnalysis):
         vector("y", y, predicted.shape[1])
         predicted, alive = with_stand_ins(predicted, alive)
         h_x = resolve(self.state_bandwidth, forecast, "state_bandwidth")
-        h_y = resolve(self.obs_bandwidth, predicted, "obs_bandwidth")
+        h_y = resolve(self.obs_bandwidth, predicted, "obs_bandwidth", y)
         log_weights = kde.log_weights(y, predicted, h_y)
         log_weights = jax.nn.log_softmax(jnp.where(alive, log_weights, -jnp.inf))
         analysis, stats = self.sampler(key, forecast.shape[0], forecast, log_weights, h_x)

@@ -35,6 +35,7 @@ FILTERS = {
     "kde-mixture": "the same posterior by exact mixture draws",
     "enkf": "stochastic ensemble Kalman filter",
     "enkf-sampled": "the same from simulated measurements alone, as the paper's",
+    "etkf": "square-root ensemble Kalman filter; local (LETKF) where the experiment says so",
     "sir": "bootstrap particle filter",
 }
 

@@ -14,7 +14,10 @@ from .._checks import choice, count
 from .._typing import Array, Float, Key
 from ..analysis.base import AbstractAnalysis
 from ..analysis.enkf import EnKF
+from ..analysis.etkf import ETKF
+from ..analysis.inflation import SamplingInflation
 from ..analysis.kde_diffusion import KDEDiffusion
+from ..analysis.localisation import Localisation
 from ..analysis.sir import SIR
 from ..dynamics.base import AbstractDynamics
 from ..observations import AbstractObservation
@@ -89,6 +92,7 @@ class Experiment:
         coordinates: names of the state's coordinates.
         shown: coordinates of the picture: the first as trajectory, one or two as ensembles.
         jitter, inflation: settings of SIR and EnKF.
+        localisation: of the ETKF; None where every measurement concerns every coordinate.
         sir_resampling: scheme of SIR.
         grid: state and measurement bandwidths and tau_max that a sweep tries.
         tuning_grid: the part of it that `kdediff reproduce` tries; all of it if None.
@@ -112,6 +116,7 @@ class Experiment:
     jitter: float = 0.0
     inflation: float = 1.0
     sir_resampling: str = "systematic"
+    localisation: Localisation | None = None
     grid: Mapping[str, tuple[float, ...]] = dataclasses.field(default_factory=lambda: DEFAULT_GRID)
     tuning_grid: Mapping[str, tuple[float, ...]] | None = None
     exact: Callable[[Key, Array, int], Array] | None = None
@@ -154,6 +159,9 @@ class Experiment:
             ValueError: an unknown filter, or a number out of range.
         """
         choice("filter", name, FILTERS)
+        if name == "etkf":
+            inflation = SamplingInflation() if inflation is None else inflation
+            return ETKF(inflation=inflation, localisation=self.localisation)
         if name.startswith("enkf"):
             noise = "sampled" if name == "enkf-sampled" else "auto"
             return EnKF(inflation=self.inflation if inflation is None else inflation, noise=noise)

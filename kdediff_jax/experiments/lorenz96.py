@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ..analysis.localisation import Localisation
 from ..dynamics import Lorenz96
 
 SPIN_UP_STEPS = 1000
@@ -35,3 +36,9 @@ def spun_up(d: int, std: float) -> Callable:
 def coordinates(d: int) -> tuple[str, ...]:
     """Return the coordinates' names, x1 to xd."""
     return tuple(f"x{i}" for i in range(1, d + 1))
+
+
+def ring(d: int, every: int, radius: float = 4.0) -> Localisation:
+    """Return the localisation on the ring of d sites, of which every `every`-th is measured."""
+    sites = jnp.arange(d, dtype=float)
+    return Localisation(sites, sites[::every], radius, period=float(d))

@@ -29,6 +29,7 @@ def experiment() -> Experiment:
         initial=lorenz96.spun_up(40, 1.0),
         bandwidths={250: (1.0, 2.0)},
         coordinates=lorenz96.coordinates(40),
+        localisation=lorenz96.ring(40, 2),
         shown=(0, 1),
         inflation=1.1,
         jitter=0.5,

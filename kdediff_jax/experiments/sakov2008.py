@@ -30,6 +30,7 @@ def experiment() -> Experiment:
         initial=gaussian_start((1.0,) + 39 * (0.0,), math.sqrt(0.001)),
         bandwidths={40: (1.0, 2.0)},
         coordinates=lorenz96.coordinates(40),
+        localisation=lorenz96.ring(40, 1),
         shown=(0, 1),
         inflation=1.06,
         jitter=0.5,

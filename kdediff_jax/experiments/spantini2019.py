@@ -31,6 +31,7 @@ def experiment() -> Experiment:
         initial=lorenz96.spun_up(40, 1.0),
         bandwidths={100: (1.0, 2.0)},
         coordinates=lorenz96.coordinates(40),
+        localisation=lorenz96.ring(40, 2),
         shown=(0, 1),
         inflation=1.1,
         jitter=0.5,

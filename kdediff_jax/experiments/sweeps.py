@@ -28,6 +28,7 @@ AXES = {
     "kde-mixture": _BANDWIDTHS,
     "enkf": ("inflation",),
     "enkf-sampled": ("inflation",),
+    "etkf": ("inflation",),
     "sir": ("jitter",),
 }
 INFLATIONS = (1.0, 1.01, 1.02, 1.05, 1.1, 1.2, 1.3, 1.5, 2.0)
@@ -40,7 +41,7 @@ def default_grid(experiment: Experiment, filter_name: str) -> dict[str, tuple[fl
     choice("filter_name", filter_name, AXES)
     if filter_name == "kde-auto":
         return {"state_bandwidth": WIDTHS}
-    if filter_name.startswith("enkf"):
+    if "inflation" in AXES[filter_name]:
         return {"inflation": INFLATIONS}
     if filter_name == "sir":
         return {"jitter": JITTERS}

@@ -1,0 +1,73 @@
+"""Covariance localisation: measurements count for the coordinates near them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+
+from .._checks import concrete, positive
+from .._typing import Array, Float, Number, tunable
+
+
+def gaspari_cohn(distance: Float[Array, "*s"]) -> Float[Array, "*s"]:
+    """Return the fifth-order taper of Gaspari and Cohn 1999 (Eq. 4.10), 0 from distance 2 on."""
+    r = jnp.abs(distance)
+    inner = 1 - 5 / 3 * r**2 + 5 / 8 * r**3 + 0.5 * r**4 - 0.25 * r**5
+    safe = jnp.maximum(r, 0.5)
+    outer = 4 - 5 * r + 5 / 3 * r**2 + 5 / 8 * r**3 - 0.5 * r**4 + r**5 / 12 - 2 / (3 * safe)
+    return jnp.where(r < 1, inner, jnp.where(r < 2, jnp.maximum(outer, 0), 0))
+
+
+class Localisation(eqx.Module):
+    """Where coordinates and measurements are, and how far a measurement reaches.
+
+    Args:
+        state: positions [d] or [d k] of the state's coordinates.
+        measured: positions [m] or [m k] of the measurement's components.
+        radius: the taper is that of Gaspari and Cohn, of the width of exp(-r^2 / (2 radius^2)).
+        period: length of the domain along each axis where it is periodic, else None.
+
+    Raises:
+        ValueError: radius or period not positive, positions that do not fit.
+    """
+
+    state: Number = tunable()
+    measured: Number = tunable()
+    radius: Number = tunable()
+    period: Any = tunable(None)
+
+    def __check_init__(self) -> None:
+        """Check what is known."""
+        known = concrete(self.radius)
+        if known is not None and not (known > 0).all():
+            raise ValueError(f"radius: expected a positive number, got {known.tolist()}")
+        if self.period is not None:
+            positive("period", self.period)
+        shapes = jnp.shape(self.state), jnp.shape(self.measured)
+        if not all(len(s) in (1, 2) for s in shapes) or shapes[0][1:] != shapes[1][1:]:
+            raise ValueError(
+                f"positions: expected shapes (d,) and (m,) or (d, k) and (m, k), got {shapes}"
+            )
+
+    def taper(self, d: int, m: int, dtype: jnp.dtype) -> Float[Array, "d m"]:
+        """Return the weight of every measurement for every coordinate.
+
+        Raises:
+            ValueError: another number of coordinates or components.
+        """
+        rows, columns = (
+            jnp.asarray(p, dtype).reshape(jnp.shape(p)[0], -1) for p in (self.state, self.measured)
+        )
+        if (rows.shape[0], columns.shape[0]) != (d, m):
+            raise ValueError(
+                f"localisation: expected positions of {d} coordinates and {m} measurements, "
+                f"got {rows.shape[0]} and {columns.shape[0]}"
+            )
+        gap = jnp.abs(rows[:, None] - columns[None])
+        if self.period is not None:
+            period = jnp.broadcast_to(jnp.asarray(self.period, dtype), gap.shape)
+            gap = jnp.minimum(gap % period, (-gap) % period)
+        half_width = jnp.asarray(self.radius, dtype) * (10 / 3) ** 0.5
+        return gaspari_cohn(jnp.sqrt(jnp.sum(gap**2, axis=2)) / half_width)
