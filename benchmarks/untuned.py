@@ -133,6 +133,11 @@ def one(cell):
     return {"cycles": cycles, "filters": filters}
 
 
+def mean_or_worst(values):
+    """Return the mean, infinite where a run failed."""
+    return np.inf if np.isnan(values).any() else values.mean()
+
+
 def summary(cell, record):
     """Print one line: energy score and CRPS of the default over the better classical filter's."""
     filters = record["filters"]
@@ -141,7 +146,7 @@ def summary(cell, record):
         if score not in filters["kde-auto"]["scores"]:
             continue
         of = {label: np.array(f["scores"][score]) for label, f in filters.items()}
-        rival = min(("enkf tuned", "sir tuned"), key=lambda k: of[k].mean())
+        rival = min(("enkf tuned", "sir tuned"), key=lambda k: mean_or_worst(of[k]))
         difference = of["kde-auto"] - of[rival]
         error = difference.std(ddof=1) / len(difference) ** 0.5
         parts.append(

@@ -29,6 +29,12 @@ SCHEMES = {
     "enkf known": lambda: kd.EnKF(),
     "enkf sampled": lambda: kd.EnKF(noise="sampled"),
     "sir": lambda: kd.SIR(jitter=0.5),
+    "default": lambda: kd.KDEDiffusion(),
+    "etkf": lambda: kd.ETKF(),
+    "letkf": lambda: kd.ETKF(localisation=kd.Localisation([0.0, 1.0, 2.0], [0.0, 2.0], 1.0)),
+    "searched rules": lambda: kd.KDEDiffusion(
+        state_bandwidth=kd.LeaveOneOut(), obs_bandwidth=kd.TargetESS()
+    ),
 }
 
 
@@ -128,3 +134,15 @@ def test_public_names_resolve_and_start_no_backend():
 def test_unknown_public_name():
     with pytest.raises(AttributeError, match="has no attribute 'Enkf'"):
         _ = kd.Enkf
+
+
+def test_importing_everything_starts_no_backend():
+    """Numbers at module level would: then `use_every_core` and the choice of a GPU come too late."""
+    code = """
+import importlib, pkgutil, jax, kdediff_jax
+for module in pkgutil.walk_packages(kdediff_jax.__path__, "kdediff_jax."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+        jax.config.update("jax_num_cpu_devices", 2)  # raises once a backend has started
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -52,7 +52,7 @@ class CovarianceKernel(eqx.Module):
     kalman_share: Number = tunable(None)
     noise_budget: Number = tunable(0.03)
     locality: Number = tunable(0.3)
-    inflation: Any = tunable(SamplingInflation())
+    inflation: Any = tunable(default_factory=SamplingInflation)
     noise: str = eqx.field(static=True, default="auto")
 
     def __check_init__(self) -> None:

@@ -46,7 +46,7 @@ class ETKF(AbstractAnalysis):
         TypeError: a localisation of another kind.
     """
 
-    inflation: Any = tunable(SamplingInflation())
+    inflation: Any = tunable(default_factory=SamplingInflation)
     localisation: Localisation | None = None
     noise: str = eqx.field(static=True, default="auto")
 
