@@ -137,7 +137,7 @@ def test_unknown_public_name():
 
 
 def test_importing_everything_starts_no_backend():
-    """Numbers at module level would: then `use_every_core` and the choice of a GPU come too late."""
+    """Arrays at module level would: then `use_every_core` comes too late."""
     code = """
 import importlib, pkgutil, jax, kdediff_jax
 for module in pkgutil.walk_packages(kdediff_jax.__path__, "kdediff_jax."):
