@@ -20,7 +20,13 @@ from ..bandwidths import silverman
 from . import gains
 from .covariance_kernel import Components, cholesky, condition, masked_noise
 from .gains import dot
-from .inflation import SamplingInflation, check_inflation, resolve_inflation
+from .inflation import (
+    SamplingInflation,
+    check_inflation,
+    inflate,
+    resolve_inflation,
+    surprise_factor,
+)
 from .noise import KINDS, Measurement
 
 SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
@@ -42,6 +48,8 @@ class CovarianceKernel(eqx.Module):
         locality: width of the neighbourhood from which a member's Kalman gain is estimated, in
             units of the ensemble's spread; infinity for one gain from the whole ensemble. Above 8
             dimensions the whole ensemble is used.
+        surprise: the forecast is widened where its innovation is more than this many standard
+            deviations above what chi-square allows, see `surprise_factor`; infinity for never.
         inflation: factor of the analysis anomalies, or a rule.
         noise: "known", "sampled" or "auto", see `kdediff_jax.analysis.noise`.
 
@@ -50,8 +58,9 @@ class CovarianceKernel(eqx.Module):
     """
 
     kalman_share: Number = tunable(None)
-    noise_budget: Number = tunable(0.03)
+    noise_budget: Number = tunable(0.015)
     locality: Number = tunable(0.3)
+    surprise: Number = tunable(4.0)
     inflation: Any = tunable(default_factory=SamplingInflation)
     noise: str = eqx.field(static=True, default="auto")
 
@@ -60,9 +69,10 @@ class CovarianceKernel(eqx.Module):
         choice("noise", self.noise, KINDS)
         positive("noise_budget", self.noise_budget)
         check_inflation(self.inflation)
-        known = concrete(self.locality)
-        if known is not None and not (known > 0).all():
-            raise ValueError(f"locality: expected a positive number, got {known.tolist()}")
+        for name in ("locality", "surprise"):
+            known = concrete(getattr(self, name))
+            if known is not None and not (known > 0).all():
+                raise ValueError(f"{name}: expected a positive number, got {known.tolist()}")
         share = None if self.kalman_share is None else concrete(self.kalman_share)
         if share is not None and not ((share >= 0) & (share <= 1)).all():
             raise ValueError(f"kalman_share: expected a number in [0, 1], got {share.tolist()}")
@@ -108,10 +118,9 @@ def bridge(
     h = like(members, settings.width(n, d) if width is None else width)
     measured = ~jnp.isnan(y)
     noise = masked_noise(measurement.covariance, measured)
+    members = _credible(settings, members, y, measurement, noise)
     predicted = measurement.predict(members)
-    anomalies = members - jnp.mean(members, axis=0, keepdims=True)
-    deviations = predicted - jnp.mean(predicted, axis=0, keepdims=True)
-    deviations = jnp.where(measured[None], deviations, 0)
+    anomalies, deviations = _centred(members), jnp.where(measured[None], _centred(predicted), 0)
     overall = gains.whole_ensemble(anomalies, deviations)
     covariances = overall
     if d <= gains.LOCAL_UP_TO:
@@ -135,6 +144,23 @@ def bridge(
         share = like(members, settings.kalman_share)
     factor = resolve_inflation(settings.inflation, overall.signal[0], noise, n)
     return Bridged(at(share), share, factor)
+
+
+def _centred(x: Float[Array, "n d"]) -> Float[Array, "n d"]:
+    return x - jnp.mean(x, axis=0, keepdims=True)
+
+
+def _credible(
+    settings: CovarianceKernel, members: Array, y: Array, measurement: Measurement, noise: Array
+) -> Float[Array, "n d"]:
+    """Return the forecast, widened where it calls the measurement next to impossible."""
+    measured = ~jnp.isnan(y)
+    predicted = measurement.predict(members)
+    deviations = jnp.where(measured[None], _centred(predicted), 0)
+    signal = dot(deviations.T, deviations) / (members.shape[0] - 1)
+    e = jnp.where(measured, jnp.where(measured, y, 0) - jnp.mean(predicted, axis=0), 0)
+    factor = surprise_factor(e, signal, noise, jnp.sum(measured), settings.surprise)
+    return jnp.where(factor > 1, inflate(members, factor), members)
 
 
 def _local(
