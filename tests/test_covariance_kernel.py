@@ -298,7 +298,7 @@ def test_surprise_factor_makes_the_measurement_credible(x64):
 
 def test_a_lost_filter_finds_the_truth_again(key):
     """Members far from the truth and sure of themselves: the default widens, an EnKF does not."""
-    model = kd.LinearGaussian(jnp.eye(2), 0.01)
+    model = kd.LinearGaussian(jnp.eye(2), 1e-6)
     obs = kd.GaussianObservation(kd.observations.identity, 0.5)
     truth, ys = kd.twin_experiment(key, model, obs, jnp.full(2, 10.0), 15)
     members = 0.02 * jax.random.normal(key, (50, 2))
