@@ -297,13 +297,13 @@ def test_surprise_factor_makes_the_measurement_credible(x64):
 
 
 def test_a_lost_filter_finds_the_truth_again(key):
-    """Members far from the truth and sure of themselves: the default widens, an EnKF does not."""
+    """Members far from the truth and sure of themselves are widened; one gain alone never is."""
     model = kd.LinearGaussian(jnp.eye(2), 1e-6)
     obs = kd.GaussianObservation(kd.observations.identity, 0.5)
     truth, ys = kd.twin_experiment(key, model, obs, jnp.full(2, 10.0), 15)
     members = 0.02 * jax.random.normal(key, (50, 2))
     found = kd.assimilate(key, model, obs, kd.KDEDiffusion(), members, ys).raise_if_failed()
-    never = kd.KDEDiffusion(kernel=kd.CovarianceKernel(surprise=jnp.inf))
+    never = kd.KDEDiffusion(kernel=kd.CovarianceKernel(surprise=jnp.inf, locality=ALL))
     lost = kd.assimilate(key, model, obs, never, members, ys)
     assert kd.metrics.rmse(found.mean, truth)[-1] < 0.5
     assert kd.metrics.rmse(lost.mean, truth)[-1] > 5
