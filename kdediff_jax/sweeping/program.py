@@ -28,8 +28,12 @@ def use_every_core() -> None:
 
     Only before JAX starts: later, as in a notebook, it does nothing.
     """
+    cores = os.cpu_count() or 1
+    # jaxlib's batched LAPACK calls wait for helpers from the pool of threads that the devices run
+    # on: with no more threads than devices all of them may wait, for ever (seen with jaxlib 0.10.2)
+    os.environ.setdefault("NPROC", str(2 * cores))
     with contextlib.suppress(RuntimeError):
-        jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
+        jax.config.update("jax_num_cpu_devices", cores)
 
 
 class Program:
