@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from comparison import compare
 
 from kdediff_jax.experiments import tables
 
@@ -74,22 +75,14 @@ def untuned():
         row = [f"{name}, N = {n}" + (f", {' '.join(measurement)}" if measurement else "")]
         behind = False
         for score in ("energy_score", "crps", "rmse", "w2"):
-            if score not in filters["kde-auto"]["scores"]:
+            found = compare(filters, score)
+            if found is None:
                 row.append("")
                 continue
-            of = {label: np.array(f["scores"][score]) for label, f in filters.items()}
-            # a run that failed has no score: such a filter is no rival
-            rival = min(
-                ("enkf tuned", "sir tuned"),
-                key=lambda k: np.inf if np.isnan(of[k]).any() else of[k].mean(),
-            )
-            difference = of["kde-auto"] - of[rival]
-            error = difference.std(ddof=1) / len(difference) ** 0.5
-            ratio = of["kde-auto"].mean() / of[rival].mean()
-            behind |= score in ("energy_score", "crps") and difference.mean() > 2 * error
+            behind |= score in ("energy_score", "crps") and found.difference > 2
             row.append(
-                f"{of['kde-auto'].mean():.3g} / {of[rival].mean():.3g} = {ratio:.2f} "
-                f"({rival.split()[0]}; {difference.mean() / error:+.1f} se)"
+                f"{found.default:.3g} / {found.rival:.3g} = {found.default / found.rival:.2f} "
+                f"({found.name.split()[0]}; {found.difference:+.1f} se)"
             )
         row.append(f"{np.mean(filters['kde-auto']['scores']['coverage']):.2f}")
         row.append(

@@ -22,6 +22,7 @@ import sys
 import jax.numpy as jnp
 import numpy as np
 from common import RESULTS, save
+from comparison import compare
 from problems import absolute, arctan, cubed, scaled_std
 
 import kdediff_jax as kd
@@ -134,26 +135,17 @@ def one(cell):
     return {"cycles": cycles, "filters": filters}
 
 
-def mean_or_worst(values):
-    """Return the mean, infinite where a run failed."""
-    return np.inf if np.isnan(values).any() else values.mean()
-
-
 def summary(cell, record):
     """Print one line: energy score and CRPS of the default over the better classical filter's."""
     filters = record["filters"]
     parts = []
     for score in ("energy_score", "crps", "rmse", "w2"):
-        if score not in filters["kde-auto"]["scores"]:
-            continue
-        of = {label: np.array(f["scores"][score]) for label, f in filters.items()}
-        rival = min(("enkf tuned", "sir tuned"), key=lambda k: mean_or_worst(of[k]))
-        difference = of["kde-auto"] - of[rival]
-        error = difference.std(ddof=1) / len(difference) ** 0.5
-        parts.append(
-            f"{score} {of['kde-auto'].mean():.3f} / {of[rival].mean():.3f} ({rival}) "
-            f"{difference.mean() / error:+.1f} se"
-        )
+        found = compare(filters, score)
+        if found is not None:
+            parts.append(
+                f"{score} {found.default:.3f} / {found.rival:.3f} ({found.name}) "
+                f"{found.difference:+.1f} se"
+            )
     coverage = np.mean(filters["kde-auto"]["scores"]["coverage"])
     diverged = {label: f["diverged"] for label, f in filters.items()}
     print(f"{cell}: {'; '.join(parts)}; coverage {coverage:.2f}; {diverged}", flush=True)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import gammaln
 
-from ._checks import concrete, per_coordinate, positive, vector
+from ._checks import concrete, vector
 from ._typing import Array, Float, Key, Number, Scalar, like, tunable
-from .observations import AbstractAdditive
+from .observations import AbstractOperatorObservation
 
 
-class AbstractHeavyTailed(AbstractAdditive):
+class AbstractHeavyTailed(AbstractOperatorObservation):
     """y = operator(x) + std e, with independent e of zero mean and unit variance.
 
     Args:
@@ -26,15 +25,6 @@ class AbstractHeavyTailed(AbstractAdditive):
         ValueError: std not positive.
     """
 
-    operator: Callable[[Array], Array]
-    std: Number = tunable()
-
-    def __check_init__(self) -> None:
-        """Check the standard deviation."""
-        positive("std", self.std)
-        if not callable(self.operator) or isinstance(self.operator, type):
-            raise TypeError(f"operator: expected a callable x -> h(x), got {self.operator!r}")
-
     @abc.abstractmethod
     def noise(self, key: Key, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
         """Draw e."""
@@ -42,18 +32,6 @@ class AbstractHeavyTailed(AbstractAdditive):
     @abc.abstractmethod
     def log_noise(self, e: Array) -> Array:
         """Return the log-density of e, element by element."""
-
-    def mean(self, x: Float[Array, " d"], t: Scalar) -> Float[Array, " m"]:
-        """Return operator(x)."""
-        value = self.operator(x)
-        if jnp.ndim(value) != 1:
-            raise ValueError(f"operator: expected a vector (m,), got shape {jnp.shape(value)}")
-        per_coordinate("std", self.std, value.shape[0])
-        return value
-
-    def covariance(self, m: int, dtype: jnp.dtype, t: Scalar) -> Float[Array, "m m"]:
-        """Return std^2 I."""
-        return jnp.diag(jnp.broadcast_to(jnp.asarray(self.std, dtype) ** 2, (m,)))
 
     def sample(self, key: Key, x: Float[Array, " d"], t: Scalar) -> Float[Array, " m"]:
         """Draw operator(x) + std e."""

@@ -46,8 +46,8 @@ class AbstractAdditiveGaussian(AbstractAdditive):
     """y = h(x) + e with e ~ N(0, R)."""
 
 
-class GaussianObservation(AbstractAdditiveGaussian):
-    """y = operator(x) + std e, e ~ N(0, I).
+class AbstractOperatorObservation(AbstractAdditive):
+    """y = operator(x) + std e, with independent e of zero mean and unit variance.
 
     Args:
         operator: x [d] -> h(x) [m]; an `eqx.Module` or a module-level function (a fresh lambda
@@ -78,6 +78,19 @@ class GaussianObservation(AbstractAdditiveGaussian):
     def covariance(self, m: int, dtype: jnp.dtype, t: Scalar) -> Float[Array, "m m"]:
         """Return std^2 I."""
         return jnp.diag(jnp.broadcast_to(jnp.asarray(self.std, dtype) ** 2, (m,)))
+
+
+class GaussianObservation(AbstractOperatorObservation, AbstractAdditiveGaussian):
+    """y = operator(x) + std e, e ~ N(0, I).
+
+    Args:
+        operator: x [d] -> h(x) [m]; an `eqx.Module` or a module-level function (a fresh lambda
+            compiles afresh).
+        std: noise standard deviation, a number or one per component, in the units of y.
+
+    Raises:
+        ValueError: std not positive.
+    """
 
     def sample(self, key: Key, x: Float[Array, " d"], t: Scalar) -> Float[Array, " m"]:
         """Draw operator(x) + std e."""

@@ -10,6 +10,8 @@ from .._checks import choice, vector
 from .._typing import Array, Bool, Float, Key, Number, Scalar, like, tunable
 from ..observations import AbstractAdditive, AbstractObservation, sample_ensemble
 from .base import AbstractAnalysis, Outcome, with_stand_ins
+from .covariance_kernel import masked_noise
+from .gains import dot
 from .inflation import check_inflation, inflate, resolve_inflation
 
 
@@ -62,7 +64,7 @@ class EnKF(AbstractAnalysis):
             e = jax.random.normal(key, (n, m), forecast.dtype)
             # centring shrinks the variance
             e = (e - jnp.mean(e, axis=0, keepdims=True)) * (n / (n - 1)) ** 0.5
-            perturbation = _dot(e, jnp.linalg.cholesky(r).T)
+            perturbation = dot(e, jnp.linalg.cholesky(r).T)
         else:
             predicted = sample_ensemble(observation, key, forecast, t)
             m = predicted.shape[1]
@@ -79,18 +81,13 @@ class EnKF(AbstractAnalysis):
         # a missing component has no anomalies and unit variance: its gain is zero
         anomalies = predicted - jnp.mean(predicted, axis=0, keepdims=True)
         anomalies = jnp.where(measured[None], anomalies, 0)
-        both = measured[:, None] & measured[None, :]
-        signal = _dot(anomalies.T, anomalies) / (n - 1)
-        noise = jnp.where(both, r, 0) + jnp.diag(jnp.where(measured, 0, 1).astype(r.dtype))
+        signal = dot(anomalies.T, anomalies) / (n - 1)
+        noise = masked_noise(r, measured)
         s = signal + noise
-        transposed_gain = _solve(s, _dot(anomalies.T, x_anomalies) / (n - 1))
+        transposed_gain = _solve(s, dot(anomalies.T, x_anomalies) / (n - 1))
         factor = resolve_inflation(self.inflation, signal, noise, n)
-        analysis = inflate(forecast + _dot(innovation, transposed_gain), factor)
+        analysis = inflate(forecast + dot(innovation, transposed_gain), factor)
         return Outcome(analysis, jnp.mean(analysis, axis=0), like(forecast, n), alive)
-
-
-def _dot(a: Array, b: Array) -> Array:
-    return jnp.matmul(a, b, precision="highest")
 
 
 def _solve(s: Float[Array, "m m"], b: Float[Array, "m d"]) -> Float[Array, "m d"]:
@@ -102,4 +99,4 @@ def _solve(s: Float[Array, "m m"], b: Float[Array, "m d"]) -> Float[Array, "m d"
     values, vectors = jnp.linalg.eigh(s)
     floor = jnp.max(jnp.abs(values)) * s.shape[0] * jnp.finfo(s.dtype).eps
     inverse = jnp.where(values > floor, 1 / jnp.where(values > floor, values, 1), 0)
-    return _dot(vectors, inverse[:, None] * _dot(vectors.T, b)) / scale
+    return dot(vectors, inverse[:, None] * dot(vectors.T, b)) / scale

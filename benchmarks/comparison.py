@@ -1,0 +1,30 @@
+"""How the untuned default is compared with its tuned rivals."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+RIVALS = ("enkf tuned", "sir tuned")
+
+
+class Comparison(NamedTuple):
+    """Mean scores of the default and of the better rival, and their paired difference in se."""
+
+    default: float
+    rival: float
+    name: str
+    difference: float
+
+
+def compare(filters, score):
+    """Compare the default with the rival of smallest mean; None where the score is not there."""
+    if score not in filters["kde-auto"]["scores"]:
+        return None
+    of = {label: np.array(f["scores"][score]) for label, f in filters.items()}
+    # a run that failed has no score: such a filter is no rival
+    name = min(RIVALS, key=lambda k: np.inf if np.isnan(of[k]).any() else of[k].mean())
+    gap = of["kde-auto"] - of[name]
+    error = gap.std(ddof=1) / len(gap) ** 0.5
+    return Comparison(of["kde-auto"].mean(), of[name].mean(), name, gap.mean() / error)
