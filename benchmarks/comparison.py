@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-RIVALS = ("enkf tuned", "sir tuned")
+RIVALS = ("enkf tuned", "sir tuned", "letkf tuned")  # the last with a localisation only
 
 
 class Comparison(NamedTuple):
@@ -24,7 +24,10 @@ def compare(filters, score):
         return None
     of = {label: np.array(f["scores"][score]) for label, f in filters.items()}
     # a run that failed has no score: such a filter is no rival
-    name = min(RIVALS, key=lambda k: np.inf if np.isnan(of[k]).any() else of[k].mean())
+    name = min(
+        (k for k in RIVALS if k in of),
+        key=lambda k: np.inf if np.isnan(of[k]).any() else of[k].mean(),
+    )
     gap = of["kde-auto"] - of[name]
     error = gap.std(ddof=1) / len(gap) ** 0.5
     return Comparison(of["kde-auto"].mean(), of[name].mean(), name, gap.mean() / error)

@@ -32,7 +32,9 @@ _NAMES = {
         "save_ensembles",
         "save_moments",
     ),
-    "bandwidths": ("AbstractBandwidth", "LeaveOneOut", "Scott", "Silverman", "TargetESS"),
+    "analysis.product_kernel": ("ProductKernel",),
+    "bandwidths": ("AbstractBandwidth", "Scott", "Silverman", "TargetESS"),
+    "leave_one_out": ("ConditionalLeaveOneOut", "LeaveOneOut"),
     "dynamics": ("AbstractDynamics", "LinearGaussian", "Lorenz63", "Lorenz96", "RandomWalk"),
     "heavy_tails": ("LaplaceObservation", "StudentTObservation"),
     "observations": (
@@ -84,6 +86,7 @@ if TYPE_CHECKING:
     from .analysis.inflation import SamplingInflation
     from .analysis.kde_diffusion import KDEDiffusion
     from .analysis.localisation import Localisation
+    from .analysis.product_kernel import ProductKernel
     from .analysis.sir import SIR
     from .assimilation import (
         CycleOutput,
@@ -97,9 +100,10 @@ if TYPE_CHECKING:
         save_ensembles,
         save_moments,
     )
-    from .bandwidths import AbstractBandwidth, LeaveOneOut, Scott, Silverman, TargetESS
+    from .bandwidths import AbstractBandwidth, Scott, Silverman, TargetESS
     from .dynamics import AbstractDynamics, LinearGaussian, Lorenz63, Lorenz96, RandomWalk
     from .heavy_tails import LaplaceObservation, StudentTObservation
+    from .leave_one_out import ConditionalLeaveOneOut, LeaveOneOut
     from .observations import (
         AbstractAdditive,
         AbstractAdditiveGaussian,

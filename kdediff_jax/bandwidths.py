@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import abc
-import math
 from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
 from jax import lax
 
-from . import kde, pairwise
-from ._checks import concrete, count, per_coordinate, positive
-from ._typing import Array, Float, Number, Scalar, like, tunable
+from . import kde
+from ._checks import concrete, per_coordinate, positive
+from ._typing import Array, Float, Number, like, tunable
 
 
 class AbstractBandwidth(eqx.Module):
@@ -38,7 +37,7 @@ class Silverman(AbstractBandwidth):
     def __call__(self, data: Float[Array, "n d"]) -> Float[Array, " d"]:
         """Return the bandwidths."""
         n, d = data.shape
-        return like(data, self.factor) * silverman(n, d) * _std(data)
+        return like(data, self.factor) * silverman(n, d) * deviations(data)
 
 
 class Scott(AbstractBandwidth):
@@ -53,77 +52,7 @@ class Scott(AbstractBandwidth):
     def __call__(self, data: Float[Array, "n d"]) -> Float[Array, " d"]:
         """Return the bandwidths."""
         n, d = data.shape
-        return like(data, self.factor) * n ** (-1 / (d + 4)) * _std(data)
-
-
-class LeaveOneOut(AbstractBandwidth):
-    r"""Silverman's shape with the factor f that maximises the leave-one-out likelihood.
-
-    sum_i log 1/(n-1) sum_{j != i} N(x_i; x_j, f^2 h^2), closed form (Habbema, Hermans and van den
-    Broek 1974; Duin 1976). A golden-section search over log f, so that the bracket only shrinks;
-    every evaluation is one pass of the pairwise core. Two modes far apart make f small.
-
-    Args:
-        smallest, largest: bounds of f. Members that coincide would drive f to zero.
-        evaluations: passes over the pairs.
-    """
-
-    smallest: Number = tunable(0.1)
-    largest: Number = tunable(2.0)
-    evaluations: int = eqx.field(static=True, default=10)
-
-    def __check_init__(self) -> None:
-        """Check the bounds."""
-        positive("smallest", self.smallest)
-        positive("largest", self.largest)
-        count("evaluations", self.evaluations, 3)
-
-    def __call__(self, data: Float[Array, "n d"]) -> Float[Array, " d"]:
-        """Return the bandwidths; constant in the data where it is differentiated."""
-        n, d = data.shape
-        shape = silverman(n, d) * _std(data)
-        z = lax.stop_gradient((data - jnp.mean(data, axis=0, keepdims=True)) / shape[None])
-
-        def score(log_factor: Scalar) -> Scalar:
-            return leave_one_out(z, jnp.exp(log_factor))
-
-        low, high = jnp.log(like(data, self.smallest)), jnp.log(like(data, self.largest))
-        golden = (5**0.5 - 1) / 2
-        left, right = high - golden * (high - low), low + golden * (high - low)
-        state = (low, high, left, right, score(left), score(right))
-
-        def shrink(_: int, state: tuple) -> tuple:
-            low, high, left, right, at_left, at_right = state
-            go_left = at_left > at_right
-            low, high = jnp.where(go_left, low, left), jnp.where(go_left, right, high)
-            kept = jnp.where(go_left, left, right)
-            at_kept = jnp.where(go_left, at_left, at_right)
-            new = jnp.where(go_left, high - golden * (high - low), low + golden * (high - low))
-            at_new = score(new)
-            pairs = (new, kept, at_new, at_kept), (kept, new, at_kept, at_new)
-            left, right, at_left, at_right = (
-                jnp.where(go_left, a, b) for a, b in zip(*pairs, strict=True)
-            )
-            return low, high, left, right, at_left, at_right
-
-        state = lax.fori_loop(0, self.evaluations - 2, shrink, state)
-        _, _, left, right, at_left, at_right = state
-        return jnp.exp(jnp.where(at_left > at_right, left, right)) * shape
-
-
-def leave_one_out(data: Float[Array, "n d"], bandwidth: Array) -> Scalar:
-    """Return the mean over i of log 1/(n-1) sum_{j != i} N(x_i; x_j, bandwidth^2).
-
-    A member without any neighbour counts as having one at the distance where the kernel has
-    fallen to rounding.
-    """
-    n, d = data.shape
-    zeros = jnp.zeros(n, data.dtype)
-    _, log_sum = pairwise.softmax_shift(data, data, zeros, bandwidth)
-    # the member itself contributes exp(0)
-    others = jnp.log(jnp.maximum(jnp.expm1(log_sum), jnp.finfo(data.dtype).eps))
-    widths = jnp.sum(jnp.log(jnp.broadcast_to(bandwidth, (d,))))
-    return jnp.mean(others) - math.log(n - 1) - 0.5 * d * math.log(2 * math.pi) - widths
+        return like(data, self.factor) * n ** (-1 / (d + 4)) * deviations(data)
 
 
 class TargetESS(eqx.Module):
@@ -152,7 +81,7 @@ class TargetESS(eqx.Module):
 
     def __call__(self, predicted: Float[Array, "n m"], y: Float[Array, " m"]) -> Array:
         """Return one bandwidth per component."""
-        std = _std(predicted)
+        std = deviations(predicted)
         target = like(predicted, self.fraction) * predicted.shape[0]
 
         def halve(_: int, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -190,7 +119,8 @@ def resolve(
     return like(data, bandwidth)
 
 
-def _std(data: Float[Array, "n d"]) -> Float[Array, " d"]:
+def deviations(data: Float[Array, "n d"]) -> Float[Array, " d"]:
+    """Return the standard deviation of each coordinate, never zero."""
     variance = jnp.var(data, axis=0, ddof=1)
     # no square root of zero: its gradient is infinite
     none = variance == 0

@@ -67,6 +67,27 @@ def match_moments(z: Float[Array, "n d"]) -> Float[Array, "n d"]:
     return jnp.matmul(z, root, precision="highest")
 
 
+def uncorrelated(z: Float[Array, "n d"], others: Float[Array, "n k"]) -> Float[Array, "n d"]:
+    """Return z without its sample correlation with `others`, then with matched moments.
+
+    A stochastic Kalman update then has the covariance that its gain promises, without the sampling
+    error of the perturbations (second-order exact, Pham 2001; Hoteit et al. 2015).
+
+    Args:
+        z: latents.
+        others: of zero sample mean. Columns that do not vary count as none.
+    """
+    n, d = z.shape
+    if n < 2 * (d + others.shape[1] + 1):  # too few draws to be free of both
+        return z
+    size = jnp.sqrt(jnp.mean(others**2, axis=0, keepdims=True))
+    unit = others / jnp.where(size > 0, size, 1)
+    gram = jnp.matmul(unit.T, unit, precision="highest")
+    ridge = n * 10 * jnp.finfo(z.dtype).eps * jnp.eye(others.shape[1], dtype=z.dtype)
+    slope = jnp.linalg.solve(gram + ridge, jnp.matmul(unit.T, z, precision="highest"))
+    return match_moments(z - jnp.matmul(unit, slope, precision="highest"))
+
+
 def _latin_hypercube(key: Key, n: int, d: int, dtype: jnp.dtype) -> Float[Array, "n d"]:
     jitter_key, order_key = jax.random.split(key)
     keys = jax.random.split(order_key, d)

@@ -23,6 +23,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.scipy.special import ndtr
 
 from ._checks import count
 from ._typing import Array, Float, Scalar
@@ -118,6 +119,36 @@ def softmax_mean(
     rows, cols = _tiles(q, c, tile)
     blocks = _blocks(c, values, log_weights, cols)
     return _scan_tiles(q, blocks, rows, start, reduce_tile, finish)
+
+
+def gaussian_cdf(
+    points: Float[Array, " q"],
+    centres: Float[Array, " n"],
+    weights: Float[Array, " n"],
+    width: Scalar,
+    *,
+    tile: tuple[int, int] | None = None,
+) -> Float[Array, " q"]:
+    """Return sum_i w_i Phi((x_q - c_i) / width), the distribution function of a 1-d mixture.
+
+    Args:
+        points: x.
+        centres: c_i.
+        weights: w_i, which sum to 1.
+        width: kernel width.
+        tile: as in `softmax_shift`.
+    """
+    x, c = points[:, None], centres[:, None]
+
+    def reduce_tile(x, block, carry):
+        c_t, w, _ = block
+        return carry + jnp.matmul(ndtr((x - c_t) / width), w[:, 0], precision=_HIGHEST)
+
+    rows, cols = _tiles(x, c, tile)
+    blocks = _blocks(c, weights[:, None], jnp.zeros_like(centres), cols)
+    return _scan_tiles(
+        x, blocks, rows, lambda x: jnp.zeros(x.shape[0], x.dtype), reduce_tile, lambda _, s: s
+    )
 
 
 def mean_distance(

@@ -22,11 +22,16 @@ ROWS = (
         *("analysis.resampling", "analysis.inflation", "analysis.localisation"),
     ),
     (
-        *("bandwidths", "kalman", "samplers.exponential", "heavy_tails"),
+        *("bandwidths", "leave_one_out", "kalman", "samplers.exponential", "heavy_tails"),
         *("analysis.noise", "analysis.gains"),
     ),
-    ("samplers.base", "samplers", "analysis.covariance_kernel"),
+    (
+        *("samplers.base", "samplers", "analysis.covariance_kernel"),
+        *("analysis.transform", "analysis.marginal"),
+    ),
+    ("analysis.shares",),
     ("analysis.bridge",),
+    ("analysis.local_bridge",),
     ("analysis.base", "analysis", "twin"),
     ("assimilation", "results"),
     ("experiments", ""),  # "": the top module, which loads names lazily and has no imports

@@ -28,23 +28,27 @@ from .inflation import (
     surprise_factor,
 )
 from .noise import KINDS, Measurement
+from .shares import SHARES, choose, features
 
-SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
+PRODUCTS_UP_TO = 32  # coordinates; in more, pairs of them cost more memory than the ensemble
 
 
 class CovarianceKernel(eqx.Module):
     r"""Settings of the covariance kernel; by default every one chooses itself.
 
     Weights carry sampling noise: of the posterior variance in each of d coordinates, about
-    1 / ESS - 1 / N of it. The Kalman share is the smallest of 0, .1, .25, .5, .75 and 1 that keeps
-    the sum over coordinates below `noise_budget`, ESS >= N / (1 + noise_budget N / d): many members
-    in few dimensions make a particle filter, few in many an ensemble Kalman filter. The kernel
-    replaces the diversity that such weights cost: h = 1/2 Silverman sqrt(1 - ESS / N), at that
-    bound.
+    1 / ESS - 1 / N of it. Kalman shares of 0, .1, .25, .5 and .75 are considered where the sum over
+    coordinates is below `noise_budget`, ESS >= N / (1 + noise_budget N / d), and of these and 1 the
+    largest is taken that no smaller one contradicts by more than that noise (see
+    `kdediff_jax.analysis.shares`): where the forecast is Gaussian an ensemble Kalman filter, where
+    it is not, and members suffice, a particle filter. The kernel replaces the diversity that such
+    weights cost: h = 1/2 Silverman sqrt(1 - ESS / N), at the bound of the budget.
 
     Args:
         kalman_share: g in [0, 1], or None for the rule above.
         noise_budget: see above.
+        evidence: the mean square, in units of the weights' sampling variance, by which the moments
+            of two shares may differ.
         locality: width of the neighbourhood from which a member's Kalman gain is estimated, in
             units of the ensemble's spread; infinity for one gain from the whole ensemble. Above 8
             dimensions the whole ensemble is used.
@@ -58,7 +62,8 @@ class CovarianceKernel(eqx.Module):
     """
 
     kalman_share: Number = tunable(None)
-    noise_budget: Number = tunable(0.015)
+    noise_budget: Number = tunable(0.1)
+    evidence: Number = tunable(1.0)
     locality: Number = tunable(0.3)
     surprise: Number = tunable(4.0)
     inflation: Any = tunable(default_factory=SamplingInflation)
@@ -68,6 +73,7 @@ class CovarianceKernel(eqx.Module):
         """Check the options and the values that are known."""
         choice("noise", self.noise, KINDS)
         positive("noise_budget", self.noise_budget)
+        positive("evidence", self.evidence, zero=True)
         check_inflation(self.inflation)
         for name in ("locality", "surprise"):
             known = concrete(getattr(self, name))
@@ -118,7 +124,7 @@ def bridge(
     h = like(members, settings.width(n, d) if width is None else width)
     measured = ~jnp.isnan(y)
     noise = masked_noise(measurement.covariance, measured)
-    members = _credible(settings, members, y, measurement, noise)
+    members = credible(settings, members, y, measurement, noise)
     predicted = measurement.predict(members)
     anomalies, deviations = _centred(members), jnp.where(measured[None], _centred(predicted), 0)
     overall = gains.whole_ensemble(anomalies, deviations)
@@ -127,6 +133,7 @@ def bridge(
         covariances = _local(anomalies, deviations, settings.locality, overall)
     innovation = jnp.where(measured[None], jnp.where(measured, y, 0)[None] - predicted, 0)
     draws = latents.draw(key, n, y.shape[0], members.dtype, "independent-matched")
+    draws = latents.uncorrelated(draws, anomalies)
     perturbation = jnp.where(measured[None], dot(draws, jnp.linalg.cholesky(noise).T), 0)
 
     def at(share: Scalar) -> Components:
@@ -136,28 +143,42 @@ def bridge(
 
     if settings.kalman_share is None:
         shares = jnp.asarray(SHARES, members.dtype)
-        sizes = jax.vmap(lambda g: kde.effective_sample_size(at(g).log_weights))(shares[:-1])
+        several = jax.vmap(at)(shares)
+        sizes = jax.vmap(kde.effective_sample_size)(several.log_weights)
         usable = jnp.sum(alive, dtype=members.dtype)
-        enough = sizes >= like(members, settings.target(n, d)) * usable
-        share = jnp.where(jnp.any(enough), shares[jnp.argmax(enough)], 1)
+        allowed = sizes >= like(members, settings.target(n, d)) * usable
+        estimates = features(several.means, several.log_weights, d <= PRODUCTS_UP_TO, several.root)
+        place = choose(estimates, 1 / sizes - 1 / usable, allowed, like(members, settings.evidence))
+        share = shares[place]
+        components = jax.tree.map(lambda x: x[place], several)
     else:
         share = like(members, settings.kalman_share)
+        components = at(share)
     factor = resolve_inflation(settings.inflation, overall.signal[0], noise, n)
-    return Bridged(at(share), share, factor)
+    return Bridged(components, share, factor)
 
 
 def _centred(x: Float[Array, "n d"]) -> Float[Array, "n d"]:
     return x - jnp.mean(x, axis=0, keepdims=True)
 
 
-def _credible(
-    settings: CovarianceKernel, members: Array, y: Array, measurement: Measurement, noise: Array
+def credible(
+    settings: CovarianceKernel,
+    members: Float[Array, "n d"],
+    y: Float[Array, " m"],
+    measurement: Measurement,
+    noise: Float[Array, "m m"],
+    taper: Float[Array, "m m"] | None = None,
 ) -> Float[Array, "n d"]:
-    """Return the forecast, widened where it calls the measurement next to impossible."""
+    """Return the forecast, widened where it calls the measurement next to impossible.
+
+    `taper` multiplies the sample covariance of the predictions, where there is a localisation.
+    """
     measured = ~jnp.isnan(y)
     predicted = measurement.predict(members)
     deviations = jnp.where(measured[None], _centred(predicted), 0)
     signal = dot(deviations.T, deviations) / (members.shape[0] - 1)
+    signal = signal if taper is None else taper * signal
     e = jnp.where(measured, jnp.where(measured, y, 0) - jnp.mean(predicted, axis=0), 0)
     factor = surprise_factor(e, signal, noise, jnp.sum(measured), settings.surprise)
     return jnp.where(factor > 1, inflate(members, factor), members)

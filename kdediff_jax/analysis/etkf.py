@@ -14,10 +14,10 @@ from .._typing import Array, Bool, Float, Key, Scalar, like, tunable
 from ..observations import AbstractObservation
 from .base import AbstractAnalysis, Outcome, with_stand_ins
 from .covariance_kernel import masked_noise
-from .gains import dot
 from .inflation import SamplingInflation, check_inflation
 from .localisation import Localisation
 from .noise import KINDS, split
+from .transform import decompose, transform
 
 COORDINATES_AT_ONCE = 64
 
@@ -25,13 +25,8 @@ COORDINATES_AT_ONCE = 64
 class ETKF(AbstractAnalysis):
     r"""Square-root EnKF in ensemble space (Bishop, Etherton and Majumdar 2001).
 
-    With A the anomalies, S = R^{-1/2} Y / sqrt(N - 1) those of the predicted measurements and
-    S S^T = V diag(l) V^T (N x N):
-
-        mean + A^T V (1 + l)^{-1} V^T S R^{-1/2} (y - mean h) / sqrt(N - 1),
-        anomalies V (1 + l)^{-1/2} V^T A (the symmetric root).
-
-    With a localisation every coordinate has a transform of its own, in which the precision of each
+    The equations are those of `kdediff_jax.analysis.transform`, with the symmetric root. With a
+    localisation every coordinate has a transform of its own, in which the precision of each
     measurement is multiplied by the taper (LETKF, Hunt, Kostelich and Szunyogh 2007); R must then
     be diagonal, and its diagonal is used.
 
@@ -106,14 +101,9 @@ class ETKF(AbstractAnalysis):
         self, scaled: Float[Array, "n m"], innovation: Float[Array, " m"], anomalies: Array
     ) -> Float[Array, "n k"]:
         """Return the analysis anomalies and the mean's increment, summed."""
-        n = scaled.shape[0]
-        scaled = scaled / (n - 1) ** 0.5
-        values, vectors = jnp.linalg.eigh(dot(scaled, scaled.T))
-        values = jnp.maximum(values, 0)
-        inner = dot(vectors.T, dot(scaled, innovation[:, None])) / (1 + values)[:, None]
-        weights = dot(vectors, inner)[:, 0] / (n - 1) ** 0.5
-        spread = dot(vectors, dot(vectors.T, anomalies) / jnp.sqrt(1 + values)[:, None])
+        spectrum = decompose(scaled, innovation)
+        increment, spread = transform(spectrum, anomalies)
         factor = self.inflation
         if isinstance(factor, SamplingInflation):
-            factor = factor.of(jnp.sum(values / (1 + values)), n)
-        return like(scaled, factor) * spread + dot(weights[None], anomalies)
+            factor = factor.of(spectrum.freedom(), scaled.shape[0])
+        return like(scaled, factor) * spread + increment[None]

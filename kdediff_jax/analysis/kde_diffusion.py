@@ -12,13 +12,17 @@ from jax.scipy.linalg import solve_triangular
 from .. import kde
 from .._checks import choice, concrete, ensemble, positive, same_members, vector
 from .._typing import Array, Bool, Float, Key, Scalar, like, tunable
-from ..bandwidths import AbstractBandwidth, TargetESS, resolve
+from ..bandwidths import AbstractBandwidth, TargetESS
+from ..leave_one_out import ConditionalLeaveOneOut
 from ..observations import AbstractObservation, sample_ensemble
 from ..samplers import AbstractSampler, ExactMixture, ProbabilityFlow
 from .base import AbstractAnalysis, AnalysisInfo, Outcome, guard, with_stand_ins
 from .bridge import CovarianceKernel, bridge
 from .inflation import inflate
+from .local_bridge import local_bridge
+from .localisation import Localisation
 from .noise import Measurement, from_pairs, split
+from .product_kernel import ProductKernel, condition
 
 KERNELS = ("product", "covariance")
 
@@ -37,16 +41,21 @@ class KDEDiffusion(AbstractAnalysis):
     leaves to a Kalman gain what N members cannot resolve by weights (see `CovarianceKernel`).
 
     Args:
-        state_bandwidth: h_x, a number, one per coordinate, or a rule, in the state's units. With
-            the covariance kernel the number h in (0, 1], in units of the ensemble's spread, or
-            None to choose itself.
+        state_bandwidth: h_x, a number, one per coordinate, or a rule, in the state's units (or the
+            `ProductKernel`'s coordinates); `ConditionalLeaveOneOut()` sets h_y too. With the
+            covariance kernel the number h in (0, 1], in units of the ensemble's spread, or None to
+            choose itself.
         obs_bandwidth: h_y, likewise (or `TargetESS`), in the measurement's units; not with the
             covariance kernel.
         sampler: `ProbabilityFlow`, `ReverseSDE` or `ExactMixture`. By default the flow for the
             product kernel, and for the covariance kernel systematic mixture draws: with nearly
             equal weights they keep every member, where the flow's draws lose some each cycle.
-        kernel: "product", the paper's; "covariance" or a `CovarianceKernel`. By default "product"
-            where a bandwidth is given.
+        kernel: "product", the paper's, or a `ProductKernel`; "covariance" or a `CovarianceKernel`.
+            By default "product" where a bandwidth is given.
+        localisation: where coordinates and measurements are, for large systems: every coordinate
+            is then analysed by the measurements near it, see
+            `kdediff_jax.analysis.local_bridge`. With the covariance kernel; the sampler is then
+            each coordinate's own flow, in closed form, and R must be diagonal.
 
     Raises:
         ValueError: a bandwidth that is not positive, missing or one too many, an unknown kernel.
@@ -55,7 +64,8 @@ class KDEDiffusion(AbstractAnalysis):
     state_bandwidth: Any = tunable(None, kw_only=True)
     obs_bandwidth: Any = tunable(None, kw_only=True)
     sampler: AbstractSampler = eqx.field(kw_only=True)
-    kernel: Any = eqx.field(kw_only=True)  # a CovarianceKernel, or None: the product kernel
+    kernel: ProductKernel | CovarianceKernel = eqx.field(kw_only=True)
+    localisation: Localisation | None = eqx.field(kw_only=True)
 
     def __init__(
         self,
@@ -64,8 +74,10 @@ class KDEDiffusion(AbstractAnalysis):
         obs_bandwidth: Any = None,
         sampler: AbstractSampler | None = None,
         kernel: Any = None,
+        localisation: Localisation | None = None,
     ) -> None:
         """Choose the kernel."""
+        self.localisation = localisation
         self.state_bandwidth = state_bandwidth
         self.obs_bandwidth = obs_bandwidth
         if kernel is None:
@@ -73,19 +85,35 @@ class KDEDiffusion(AbstractAnalysis):
             kernel = "covariance" if none else "product"
         if isinstance(kernel, str):
             choice("kernel", kernel, KERNELS)
-            kernel = CovarianceKernel() if kernel == "covariance" else None
+            kernel = CovarianceKernel() if kernel == "covariance" else ProductKernel()
         self.kernel = kernel
+        if sampler is not None and localisation is not None:
+            raise ValueError(
+                "sampler: expected None with a localisation, which draws each coordinate by its "
+                f"own flow, got {sampler!r}"
+            )
         if sampler is None:
             mixture = ExactMixture(latents="independent-matched")
-            sampler = ProbabilityFlow() if kernel is None else mixture
+            sampler = mixture if isinstance(kernel, CovarianceKernel) else ProbabilityFlow()
         self.sampler = sampler
 
     def __check_init__(self) -> None:
         """Check the options and the values that are known."""
+        if self.localisation is not None and not isinstance(self.localisation, Localisation):
+            raise TypeError(f"localisation: expected a Localisation, got {self.localisation!r}")
+        if self.localisation is not None and isinstance(self.kernel, ProductKernel):
+            raise ValueError("localisation: expected the covariance kernel, got the product kernel")
         if not isinstance(self.sampler, AbstractSampler):
             raise TypeError(f"sampler: expected a sampler, got {self.sampler!r}")
-        if self.kernel is not None:
+        if not isinstance(self.kernel, ProductKernel):
             self._check_covariance()
+            return
+        if isinstance(self.state_bandwidth, ConditionalLeaveOneOut):
+            if self.obs_bandwidth is not None:
+                raise ValueError(
+                    "obs_bandwidth: expected None with ConditionalLeaveOneOut, which sets both, "
+                    f"got {self.obs_bandwidth!r}"
+                )
             return
         for name in ("state_bandwidth", "obs_bandwidth"):
             value = getattr(self, name)
@@ -102,7 +130,8 @@ class KDEDiffusion(AbstractAnalysis):
     def _check_covariance(self) -> None:
         if not isinstance(self.kernel, CovarianceKernel):
             raise TypeError(
-                f"kernel: expected one of {KERNELS} or a CovarianceKernel, got {self.kernel!r}"
+                f"kernel: expected one of {KERNELS}, a ProductKernel or a CovarianceKernel, "
+                f"got {self.kernel!r}"
             )
         if self.obs_bandwidth is not None:
             raise ValueError(
@@ -131,10 +160,14 @@ class KDEDiffusion(AbstractAnalysis):
     ) -> Outcome:
         """Predict one measurement per member and condition on y."""
         predict_key, draw_key = jax.random.split(key)
-        if self.kernel is not None:
+        if isinstance(self.kernel, CovarianceKernel):
             measurement = split(observation, predict_key, forecast, t, self.kernel.noise)
             return self._bridge(draw_key, forecast, alive, y, measurement)
-        predicted = sample_ensemble(observation, predict_key, forecast, t)
+        if self.kernel.replicates == 1:
+            predicted = sample_ensemble(observation, predict_key, forecast, t)[None]
+        else:
+            keys = jax.random.split(predict_key, self.kernel.replicates)
+            predicted = jax.vmap(lambda k: sample_ensemble(observation, k, forecast, t))(keys)
         return self._condition(draw_key, forecast, alive, predicted, y)
 
     def update(
@@ -162,8 +195,9 @@ class KDEDiffusion(AbstractAnalysis):
         forecast = ensemble("forecast", forecast)
         y = like(forecast, vector("y", y))
         safe, alive = with_stand_ins(forecast)
-        if self.kernel is None:
-            return guard(forecast, y, self._condition(key, safe, alive, predicted, y))
+        if isinstance(self.kernel, ProductKernel):
+            one = jnp.asarray(predicted)[None]
+            return guard(forecast, y, self._condition(key, safe, alive, one, y))
         pairs = like(forecast, ensemble("predicted", predicted))
         same_members("predicted", pairs, "forecast", forecast)
         both, alive = with_stand_ins(jnp.concatenate([safe, pairs], axis=1), alive)
@@ -185,8 +219,16 @@ class KDEDiffusion(AbstractAnalysis):
         # a member whose prediction is not finite is replaced: it can be neither moved nor weighed
         both, alive = with_stand_ins(jnp.concatenate([forecast, predicted], axis=1), alive)
         forecast = both[:, :d]
-        kalman_key, draw_key = jax.random.split(key)
         h = self.state_bandwidth
+        if self.localisation is not None:
+            local = local_bridge(self.kernel, self.localisation, forecast, alive, y, measurement, h)
+            return Outcome(
+                inflate(local.members, local.inflation[None]),
+                jnp.mean(local.members, axis=0),
+                local.ess,
+                alive,
+            )
+        kalman_key, draw_key = jax.random.split(key)
         mixture, _, factor = bridge(self.kernel, kalman_key, forecast, alive, y, measurement, h)
         # whitened by the components' covariance it is the isotropic mixture of bandwidth 1
         weights = jnp.exp(mixture.log_weights)
@@ -206,22 +248,9 @@ class KDEDiffusion(AbstractAnalysis):
         )
 
     def _condition(self, key, forecast, alive, predicted, y) -> Outcome:
-        predicted = like(forecast, ensemble("predicted", predicted))
-        same_members("predicted", predicted, "forecast", forecast)
-        vector("y", y, predicted.shape[1])
-        predicted, alive = with_stand_ins(predicted, alive)
-        h_x = resolve(self.state_bandwidth, forecast, "state_bandwidth")
-        h_y = resolve(self.obs_bandwidth, predicted, "obs_bandwidth", y)
-        log_weights = kde.log_weights(y, predicted, h_y)
-        log_weights = jax.nn.log_softmax(jnp.where(alive, log_weights, -jnp.inf))
-        analysis, stats = self.sampler(key, forecast.shape[0], forecast, log_weights, h_x)
-        valid = stats.ok & jnp.all(h_x > 0) & jnp.all(h_y > 0)  # traced values reach here unchecked
-        return Outcome(
-            analysis,
-            jnp.mean(analysis, axis=0),
-            kde.effective_sample_size(log_weights),
-            alive,
-            stats.num_steps,
-            stats.num_rejected,
-            valid,
-        )
+        for each in predicted:
+            same_members("predicted", ensemble("predicted", each), "forecast", forecast)
+        predicted = like(forecast, predicted)
+        vector("y", y, predicted.shape[2])
+        pair = self.state_bandwidth, self.obs_bandwidth
+        return condition(self.kernel, pair, self.sampler, key, forecast, alive, predicted, y)

@@ -57,17 +57,36 @@ class Localisation(eqx.Module):
         Raises:
             ValueError: another number of coordinates or components.
         """
-        rows, columns = (
-            jnp.asarray(p, dtype).reshape(jnp.shape(p)[0], -1) for p in (self.state, self.measured)
-        )
-        if (rows.shape[0], columns.shape[0]) != (d, m):
+        self._check(d, m)
+        return self._between(self.state, self.measured, dtype)
+
+    def among_state(self, d: int, dtype: jnp.dtype) -> Float[Array, "d d"]:
+        """Return the same taper between coordinates. Raises as `taper`."""
+        self._check(d, jnp.shape(self.measured)[0])
+        return self._between(self.state, self.state, dtype)
+
+    def among_measured(self, m: int, dtype: jnp.dtype) -> Float[Array, "m m"]:
+        """Return the same taper between measurements. Raises as `taper`."""
+        self._check(jnp.shape(self.state)[0], m)
+        return self._between(self.measured, self.measured, dtype)
+
+    def _check(self, d: int, m: int) -> None:
+        found = jnp.shape(self.state)[0], jnp.shape(self.measured)[0]
+        if found != (d, m):
             raise ValueError(
                 f"localisation: expected positions of {d} coordinates and {m} measurements, "
-                f"got {rows.shape[0]} and {columns.shape[0]}"
+                f"got {found[0]} and {found[1]}"
             )
-        gap = jnp.abs(rows[:, None] - columns[None])
+
+    def _between(self, rows: Any, columns: Any, dtype: jnp.dtype) -> Float[Array, "r c"]:
+        a, b = (jnp.asarray(p, dtype).reshape(jnp.shape(p)[0], -1) for p in (rows, columns))
+        gap = jnp.abs(a[:, None] - b[None])
         if self.period is not None:
             period = jnp.broadcast_to(jnp.asarray(self.period, dtype), gap.shape)
             gap = jnp.minimum(gap % period, (-gap) % period)
         half_width = jnp.asarray(self.radius, dtype) * (10 / 3) ** 0.5
-        return gaspari_cohn(jnp.sqrt(jnp.sum(gap**2, axis=2)) / half_width)
+        # no square root of zero: its gradient is infinite
+        squares = jnp.sum(gap**2, axis=2)
+        same = squares == 0
+        distance = jnp.where(same, 0, jnp.sqrt(jnp.where(same, 1, squares)))
+        return gaspari_cohn(distance / half_width)

@@ -170,7 +170,11 @@ class Experiment:
             return SIR(jitter=jitter, resampling=self.sir_resampling)
         if name == "kde-auto":
             return KDEDiffusion(
-                kernel="covariance", state_bandwidth=state_bandwidth, sampler=sampler
+                kernel="covariance",
+                state_bandwidth=state_bandwidth,
+                sampler=sampler,
+                # a sampler draws the whole state at once
+                localisation=self.localisation if sampler is None else None,
             )
         samplers: dict[str, AbstractSampler] = {
             "kde": ProbabilityFlow(),

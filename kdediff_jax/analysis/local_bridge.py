@@ -1,0 +1,127 @@
+r"""The covariance kernel's analysis, localised: every coordinate sees its own neighbourhood.
+
+The likelihood is split as in `kdediff_jax.analysis.bridge`. Its Kalman share g moves coordinate j
+by the ensemble transform of the measurements near it, whose precision is multiplied by the taper
+rho_jk (LETKF). The rest weighs the moved members for each coordinate by itself,
+
+    log w_i^(j) = (1 - g) sum_k rho_jk log p(y_k | x_i),
+
+and the coordinate's reverse flow, which in one dimension is a monotone map, carries its members to
+the weighted kernel density. Smooth in j, deterministic, and the identity where the weights are
+equal: no member is lost, none is duplicated. Measurement errors must be independent; the diagonal
+of R is used. With an infinite radius the Kalman share is the ETKF and each coordinate's weights
+are the global ones.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from .. import kde
+from .._typing import Array, Bool, Float, Scalar, like
+from .bridge import CovarianceKernel, credible
+from .covariance_kernel import masked_noise
+from .inflation import SamplingInflation
+from .localisation import Localisation
+from .marginal import reweight
+from .noise import Measurement
+from .shares import SHARES, choose, features
+from .transform import decompose, transform
+
+COORDINATES_AT_ONCE = 64
+
+
+class Local(NamedTuple):
+    """Analysis members before inflation, mean ESS, Kalman share, factor of each coordinate."""
+
+    members: Float[Array, "n d"]
+    ess: Scalar
+    share: Scalar
+    inflation: Float[Array, " d"]
+
+
+def local_bridge(
+    settings: CovarianceKernel,
+    localisation: Localisation,
+    members: Float[Array, "n d"],
+    alive: Bool[Array, " n"],
+    y: Float[Array, " m"],
+    measurement: Measurement,
+    width: Array | None,
+) -> Local:
+    """Return the localised analysis of a forecast; arguments as `bridge`."""
+    n, d = members.shape
+    m = y.shape[0]
+    dtype = members.dtype
+    taper = localisation.taper(d, m, dtype)
+    measured = ~jnp.isnan(y)
+    noise = jnp.diagonal(masked_noise(measurement.covariance, measured))
+    among = localisation.among_measured(m, dtype)
+    members = credible(settings, members, y, measurement, jnp.diag(noise), among)
+    predicted = measurement.predict(members)
+    middle = jnp.mean(predicted, axis=0)
+    deviations = jnp.where(measured[None], predicted - middle[None], 0)
+    innovation = jnp.where(measured, jnp.where(measured, y, 0) - middle, 0)
+    mean = jnp.mean(members, axis=0)
+    given = settings.kalman_share
+    shares = jnp.asarray(SHARES if given is None else [given], dtype).reshape(-1)
+
+    def column(anomaly: Array, near: Array) -> tuple[Array, Scalar]:
+        # no square root of zero: its gradient is infinite
+        far = near == 0
+        scale = jnp.where(far, 0, jnp.sqrt(jnp.where(far, 1, near) / noise))
+        spectrum = decompose(deviations * scale[None], innovation * scale)
+
+        def at(share: Scalar) -> Array:
+            increment, spread = transform(spectrum, anomaly[:, None], share)
+            return (spread + increment[None])[:, 0]
+
+        return jax.vmap(at)(shares), spectrum.freedom()
+
+    columns = (members - mean[None]).T, taper
+    moved, freedom = lax.map(lambda c: column(*c), columns, batch_size=COORDINATES_AT_ONCE)
+    moved = mean[None, None] + jnp.moveaxis(moved, 0, 2)  # share, member, coordinate
+    weigh = jax.vmap(lambda x, g: _log_weights(x, alive, y, measurement, noise, (1 - g) * taper))
+    log_weights = weigh(moved, shares)  # share, coordinate, member
+    sizes = jax.vmap(jax.vmap(kde.effective_sample_size))(log_weights)
+    # as in `CovarianceKernel`, with d = 1: the flow of a coordinate is its own
+    excess = jnp.mean(1 / sizes - 1 / jnp.sum(alive, dtype=dtype), axis=1)
+    allowed = excess <= like(members, settings.noise_budget)
+    estimates = features(moved, log_weights, products=False)
+    evidence = like(members, settings.evidence)
+    place = choose(estimates, excess, allowed, evidence)
+    h = settings.width(n, 1) if width is None else width
+    analysis = lax.map(
+        lambda c: reweight(*c, like(members, h)),
+        (moved[place].T, log_weights[place]),
+        batch_size=COORDINATES_AT_ONCE,
+    ).T
+    factor = settings.inflation
+    if isinstance(factor, SamplingInflation):
+        factor = jax.vmap(lambda f: factor.of(f, n))(freedom)
+    factor = jnp.broadcast_to(like(members, factor), (d,))
+    return Local(analysis, jnp.mean(sizes[place]), shares[place], factor)
+
+
+def _log_weights(
+    members: Array, alive: Array, y: Array, measurement: Measurement, noise: Array, taper: Array
+) -> Float[Array, "d n"]:
+    """Return the normalised log-weights of every coordinate; `taper` includes the share."""
+    measured = ~jnp.isnan(y)
+    if measurement.log_likelihood is None:
+        scaled = (jnp.where(measured, y, 0)[None] - measurement.predict(members)) ** 2 / noise[None]
+        each = jnp.where(measured[None], -0.5 * scaled, 0)
+    else:
+        # NaN components say nothing: one component at a time is its own density
+        log_likelihood = measurement.log_likelihood
+        one = jnp.where(jnp.eye(y.shape[0], dtype=bool), y[None], jnp.nan)
+        each = jax.vmap(lambda v: log_likelihood(v, members))(one).T
+        each = jnp.where(measured[None], each, 0)
+    # relative to the likeliest member: a far measurement must not cost the differences their digits
+    each = each - jnp.max(each, axis=0, keepdims=True)
+    total = jnp.matmul(taper, each.T, precision="highest")
+    return jax.nn.log_softmax(jnp.where(alive[None], total, -jnp.inf), axis=1)
