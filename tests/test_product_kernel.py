@@ -67,7 +67,9 @@ def test_numbers_mean_the_same_in_other_units(x64, key, coordinates):
     obs_scale = jnp.array([0.1, 50.0])
     one = scheme(coordinates)
     a, info = update(one, key, x, predicted, y)
-    b, same = update(one, key, x * scale + SHIFT, predicted * obs_scale - 7.0, y * obs_scale - 7.0)
+    b, same = update(
+        one, key, x * SCALE + SHIFT, predicted * obs_scale[None] - 7.0, y * obs_scale - 7.0
+    )
     np.testing.assert_allclose(info.ess, same.ess, rtol=1e-8)
     np.testing.assert_allclose(np.asarray(a) * SCALE + SHIFT, b, rtol=1e-6, atol=1e-6)
 

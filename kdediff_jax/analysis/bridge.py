@@ -30,6 +30,7 @@ from .inflation import (
 from .noise import KINDS, Measurement
 from .shares import SHARES, choose, features
 
+LEAST_LOSS = 0.15
 PRODUCTS_UP_TO = 32  # coordinates; in more, pairs of them cost more memory than the ensemble
 
 
@@ -42,7 +43,8 @@ class CovarianceKernel(eqx.Module):
     largest is taken that no smaller one contradicts by more than that noise (see
     `kdediff_jax.analysis.shares`): where the forecast is Gaussian an ensemble Kalman filter, where
     it is not, and members suffice, a particle filter. The kernel replaces the diversity that such
-    weights cost: h = 1/2 Silverman sqrt(1 - ESS / N), at the bound of the budget.
+    weights cost: h = 1/2 Silverman sqrt(1 - ESS / N), at least what a loss of
+    15 % gives.
 
     Args:
         kalman_share: g in [0, 1], or None for the rule above.
@@ -87,9 +89,9 @@ class CovarianceKernel(eqx.Module):
         """Return the smallest ESS / N that the weights may leave."""
         return 1 / (1 + jnp.asarray(self.noise_budget) * n / d)
 
-    def width(self, n: int, d: int) -> Scalar:
-        """Return h."""
-        return min(0.5 * silverman(n, d), 1.0) * jnp.sqrt(1 - self.target(n, d))
+    def width(self, n: int, d: int, lost: Scalar) -> Scalar:
+        """Return h, given the share 1 - ESS / N of the members that the weights cost."""
+        return min(0.5 * silverman(n, d), 1.0) * jnp.sqrt(lost)
 
 
 class Bridged(NamedTuple):
@@ -121,7 +123,8 @@ def bridge(
         width: h, or None for the rule.
     """
     n, d = members.shape
-    h = like(members, settings.width(n, d) if width is None else width)
+    bound = settings.width(n, d, 1 - settings.target(n, d))
+    h = like(members, bound if width is None else width)
     measured = ~jnp.isnan(y)
     noise = masked_noise(measurement.covariance, measured)
     members = credible(settings, members, y, measurement, noise)
@@ -136,7 +139,7 @@ def bridge(
     draws = latents.uncorrelated(draws, anomalies)
     perturbation = jnp.where(measured[None], dot(draws, jnp.linalg.cholesky(noise).T), 0)
 
-    def at(share: Scalar) -> Components:
+    def at(share: Scalar, h: Scalar = h) -> Components:
         pull = share * innovation + jnp.sqrt(share) * perturbation
         step = dot(gains.gain(covariances, noise, share), pull[:, :, None])[:, :, 0]
         return condition(members + step, alive, y, measurement, h, 1 - share)
@@ -150,7 +153,9 @@ def bridge(
         estimates = features(several.means, several.log_weights, d <= PRODUCTS_UP_TO, several.root)
         place = choose(estimates, 1 / sizes - 1 / usable, allowed, like(members, settings.evidence))
         share = shares[place]
-        components = jax.tree.map(lambda x: x[place], several)
+        lost = jnp.maximum(1 - sizes[place] / usable, LEAST_LOSS)
+        h = like(members, settings.width(n, d, lost)) if width is None else h
+        components = at(share, h)
     else:
         share = like(members, settings.kalman_share)
         components = at(share)

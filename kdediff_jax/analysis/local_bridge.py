@@ -94,7 +94,7 @@ def local_bridge(
     estimates = features(moved, log_weights, products=False)
     evidence = like(members, settings.evidence)
     place = choose(estimates, excess, allowed, evidence)
-    h = settings.width(n, 1) if width is None else width
+    h = settings.width(n, 1, 1 - settings.target(n, 1)) if width is None else width
     analysis = lax.map(
         lambda c: reweight(*c, like(members, h)),
         (moved[place].T, log_weights[place]),
