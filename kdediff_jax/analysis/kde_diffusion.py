@@ -162,13 +162,13 @@ class KDEDiffusion(AbstractAnalysis):
         predict_key, draw_key = jax.random.split(key)
         if isinstance(self.kernel, CovarianceKernel):
             measurement = split(observation, predict_key, forecast, t, self.kernel.noise)
-            return self._bridge(draw_key, forecast, alive, y, measurement)
+            return self._bridge(self.kernel, draw_key, forecast, alive, y, measurement)
         if self.kernel.replicates == 1:
             predicted = sample_ensemble(observation, predict_key, forecast, t)[None]
         else:
             keys = jax.random.split(predict_key, self.kernel.replicates)
             predicted = jax.vmap(lambda k: sample_ensemble(observation, k, forecast, t))(keys)
-        return self._condition(draw_key, forecast, alive, predicted, y)
+        return self._condition(self.kernel, draw_key, forecast, alive, predicted, y)
 
     def update(
         self,
@@ -197,16 +197,18 @@ class KDEDiffusion(AbstractAnalysis):
         safe, alive = with_stand_ins(forecast)
         if isinstance(self.kernel, ProductKernel):
             one = jnp.asarray(predicted)[None]
-            return guard(forecast, y, self._condition(key, safe, alive, one, y))
+            return guard(forecast, y, self._condition(self.kernel, key, safe, alive, one, y))
         pairs = like(forecast, ensemble("predicted", predicted))
         same_members("predicted", pairs, "forecast", forecast)
         both, alive = with_stand_ins(jnp.concatenate([safe, pairs], axis=1), alive)
         d = forecast.shape[1]
         measurement = from_pairs(both[:, :d], both[:, d:])
-        return guard(forecast, y, self._bridge(key, both[:, :d], alive, y, measurement))
+        outcome = self._bridge(self.kernel, key, both[:, :d], alive, y, measurement)
+        return guard(forecast, y, outcome)
 
     def _bridge(
         self,
+        kernel: CovarianceKernel,
         key: Key,
         forecast: Float[Array, "n d"],
         alive: Bool[Array, " n"],
@@ -221,7 +223,7 @@ class KDEDiffusion(AbstractAnalysis):
         forecast = both[:, :d]
         h = self.state_bandwidth
         if self.localisation is not None:
-            local = local_bridge(self.kernel, self.localisation, forecast, alive, y, measurement, h)
+            local = local_bridge(kernel, self.localisation, forecast, alive, y, measurement, h)
             return Outcome(
                 inflate(local.members, local.inflation[None]),
                 jnp.mean(local.members, axis=0),
@@ -229,7 +231,7 @@ class KDEDiffusion(AbstractAnalysis):
                 alive,
             )
         kalman_key, draw_key = jax.random.split(key)
-        mixture, _, factor = bridge(self.kernel, kalman_key, forecast, alive, y, measurement, h)
+        mixture, _, factor = bridge(kernel, kalman_key, forecast, alive, y, measurement, h)
         # whitened by the components' covariance it is the isotropic mixture of bandwidth 1
         weights = jnp.exp(mixture.log_weights)
         origin = jnp.matmul(weights[None], mixture.means, precision="highest")
@@ -247,10 +249,18 @@ class KDEDiffusion(AbstractAnalysis):
             stats.ok,
         )
 
-    def _condition(self, key, forecast, alive, predicted, y) -> Outcome:
+    def _condition(
+        self,
+        kernel: ProductKernel,
+        key: Key,
+        forecast: Float[Array, "n d"],
+        alive: Bool[Array, " n"],
+        predicted: Float[Array, "r n m"],
+        y: Float[Array, " m"],
+    ) -> Outcome:
         for each in predicted:
             same_members("predicted", ensemble("predicted", each), "forecast", forecast)
         predicted = like(forecast, predicted)
         vector("y", y, predicted.shape[2])
         pair = self.state_bandwidth, self.obs_bandwidth
-        return condition(self.kernel, pair, self.sampler, key, forecast, alive, predicted, y)
+        return condition(kernel, pair, self.sampler, key, forecast, alive, predicted, y)

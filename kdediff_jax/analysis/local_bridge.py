@@ -96,13 +96,14 @@ def local_bridge(
     place = choose(estimates, excess, allowed, evidence)
     h = settings.width(n, 1, 1 - settings.target(n, 1)) if width is None else width
     analysis = lax.map(
-        lambda c: reweight(*c, like(members, h)),
+        lambda c: reweight(c[0], c[1], like(members, h)),
         (moved[place].T, log_weights[place]),
         batch_size=COORDINATES_AT_ONCE,
     ).T
-    factor = settings.inflation
-    if isinstance(factor, SamplingInflation):
-        factor = jax.vmap(lambda f: factor.of(f, n))(freedom)
+    rule = settings.inflation
+    factor = (
+        jax.vmap(lambda f: rule.of(f, n))(freedom) if isinstance(rule, SamplingInflation) else rule
+    )
     factor = jnp.broadcast_to(like(members, factor), (d,))
     return Local(analysis, jnp.mean(sizes[place]), shares[place], factor)
 
