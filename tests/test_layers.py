@@ -32,7 +32,8 @@ ROWS = (
     ("analysis.shares",),
     ("analysis.bridge",),
     ("analysis.local_bridge",),
-    ("analysis.base", "analysis", "twin"),
+    ("analysis.base", "analysis", "analysis.product_kernel", "twin"),
+    ("analysis.kde_diffusion",),
     ("assimilation", "results"),
     ("experiments", ""),  # "": the top module, which loads names lazily and has no imports
     ("cli", "__main__"),

@@ -49,8 +49,8 @@ class CovarianceKernel(eqx.Module):
     Args:
         kalman_share: g in [0, 1], or None for the rule above.
         noise_budget: see above.
-        evidence: the mean square, in units of the weights' sampling variance, by which the moments
-            of two shares may differ.
+        evidence: how much the moments of two shares may differ: mean square, over the sampling
+            noise that the weights add, summed over coordinates.
         locality: width of the neighbourhood from which a member's Kalman gain is estimated, in
             units of the ensemble's spread; infinity for one gain from the whole ensemble. Above 8
             dimensions the whole ensemble is used.
@@ -65,7 +65,7 @@ class CovarianceKernel(eqx.Module):
 
     kalman_share: Number = tunable(None)
     noise_budget: Number = tunable(0.1)
-    evidence: Number = tunable(1.0)
+    evidence: Number = tunable(0.1)
     locality: Number = tunable(0.3)
     surprise: Number = tunable(4.0)
     inflation: Any = tunable(default_factory=SamplingInflation)
@@ -151,7 +151,8 @@ def bridge(
         usable = jnp.sum(alive, dtype=members.dtype)
         allowed = sizes >= like(members, settings.target(n, d)) * usable
         estimates = features(several.means, several.log_weights, d <= PRODUCTS_UP_TO, several.root)
-        place = choose(estimates, 1 / sizes - 1 / usable, allowed, like(members, settings.evidence))
+        noise_of_weights = d * (1 / sizes - 1 / usable)
+        place = choose(estimates, noise_of_weights, allowed, like(members, settings.evidence))
         share = shares[place]
         lost = jnp.maximum(1 - sizes[place] / usable, LEAST_LOSS)
         h = like(members, settings.width(n, d, lost)) if width is None else h

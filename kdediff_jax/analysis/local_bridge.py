@@ -91,9 +91,10 @@ def local_bridge(
     # as in `CovarianceKernel`, with d = 1: the flow of a coordinate is its own
     excess = jnp.mean(1 / sizes - 1 / jnp.sum(alive, dtype=dtype), axis=1)
     allowed = excess <= like(members, settings.noise_budget)
+    # differences are judged as in `CovarianceKernel`, by the noise of a whole neighbourhood
+    near = jnp.mean(jnp.sum(localisation.among_state(d, dtype), axis=1))
     estimates = features(moved, log_weights, products=False)
-    evidence = like(members, settings.evidence)
-    place = choose(estimates, excess, allowed, evidence)
+    place = choose(estimates, near * excess, allowed, like(members, settings.evidence))
     h = settings.width(n, 1, 1 - settings.target(n, 1)) if width is None else width
     analysis = lax.map(
         lambda c: reweight(c[0], c[1], like(members, h)),

@@ -3,12 +3,13 @@ r"""How much of the likelihood a Kalman gain gets: the rule of the covariance ke
 Particle weights are right for any forecast and noisy; a Kalman gain has little noise and is right
 for a Gaussian forecast. Lepski's principle (Lepski 1991) decides between such estimates: the least
 noisy one that no noisier one contradicts. With phi(g) the posterior means of some features under
-the share g, and v(g) = 1 / ESS(g) - 1 / N the sampling variance of a weighted mean beyond that of
-the members themselves, in units of the features' variance, the largest g is taken for which
+the share g, and v(g) = d (1 / ESS(g) - 1 / N) the sampling noise that its weights add, in units of
+the posterior variance and summed over d coordinates, the largest g is taken for which
 
     mean over features of (phi(g) - phi(g'))^2  <=  evidence v(g')   for every smaller share g'.
 
-Shares whose noise exceeds a budget are neither taken nor asked.
+Shares whose noise exceeds a budget are neither taken nor asked. A noisy analysis costs more than
+the noise of its moments, as every later cycle starts from it: hence the sum over coordinates.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def choose(
 
     Args:
         estimates: posterior means of the features, of unit variance, in increasing order of share.
-        noise: v(g), a mean over the features where they differ.
+        noise: v(g).
         allowed: within the budget; the last, the pure Kalman update, always is.
         evidence: see above. Infinity takes the largest share, 0 the smallest that is allowed.
     """
