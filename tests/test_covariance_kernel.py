@@ -364,6 +364,7 @@ class BadNoise(kd.GaussianObservation):
         (lambda: kd.KDEDiffusion(kernel="covarance"), "did you mean 'covariance'"),
         (lambda: kd.CovarianceKernel(kalman_share=1.5), r"kalman_share: .* \[0, 1\]"),
         (lambda: kd.CovarianceKernel(locality=0.0), "locality"),
+        (lambda: kd.CovarianceKernel(evidence=-1.0), "evidence"),
         (lambda: kd.CovarianceKernel(surprise=-1.0), "surprise"),
         (lambda: kd.CovarianceKernel(noise="knwon"), "did you mean 'known'"),
         (lambda: kd.SamplingInflation(-1.0), "factor"),

@@ -30,7 +30,7 @@ from .inflation import (
 from .noise import KINDS, Measurement
 from .shares import SHARES, choose, features
 
-LEAST_LOSS = 0.15
+LEAST_LOSS = 0.15  # for the width: with less, runs of few members are less robust
 PRODUCTS_UP_TO = 32  # coordinates; in more, pairs of them cost more memory than the ensemble
 
 
@@ -40,11 +40,10 @@ class CovarianceKernel(eqx.Module):
     Weights carry sampling noise: of the posterior variance in each of d coordinates, about
     1 / ESS - 1 / N of it. Kalman shares of 0, .1, .25, .5 and .75 are considered where the sum over
     coordinates is below `noise_budget`, ESS >= N / (1 + noise_budget N / d), and of these and 1 the
-    largest is taken that no smaller one contradicts by more than that noise (see
+    largest is taken that no smaller one contradicts by more than a part of that noise (see
     `kdediff_jax.analysis.shares`): where the forecast is Gaussian an ensemble Kalman filter, where
     it is not, and members suffice, a particle filter. The kernel replaces the diversity that such
-    weights cost: h = 1/2 Silverman sqrt(1 - ESS / N), at least what a loss of
-    15 % gives.
+    weights cost: h = 1/2 Silverman sqrt(1 - ESS / N), at least what a loss of 15 % gives.
 
     Args:
         kalman_share: g in [0, 1], or None for the rule above.
