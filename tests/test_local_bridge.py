@@ -43,7 +43,8 @@ def test_full_kalman_share_is_the_letkf(x64, key, radius):
     x = forecast(key)
     ours = local(where, kalman_share=1.0, surprise=jnp.inf)
     out, info = analyse(ours, key, x, jnp.asarray(Y), observation())
-    expected, _ = analyse(kd.ETKF(localisation=where), key, x, jnp.asarray(Y), observation())
+    letkf = kd.ETKF(localisation=where, inflation=kd.SamplingInflation(1.0))
+    expected, _ = analyse(letkf, key, x, jnp.asarray(Y), observation())
     assert info.ok and info.ess == pytest.approx(30)
     np.testing.assert_allclose(out, expected, atol=2e-6)
 

@@ -101,12 +101,20 @@ def local_bridge(
         (moved[place].T, log_weights[place]),
         batch_size=COORDINATES_AT_ONCE,
     ).T
-    rule = settings.inflation
-    factor = (
-        jax.vmap(lambda f: rule.of(f, n))(freedom) if isinstance(rule, SamplingInflation) else rule
-    )
+    factor = settings.inflation
+    if isinstance(factor, SamplingInflation):
+        factor = _sampling(factor, freedom, n)
     factor = jnp.broadcast_to(like(members, factor), (d,))
     return Local(analysis, jnp.mean(sizes[place]), shares[place], factor)
+
+
+def _sampling(rule: SamplingInflation, freedom: Float[Array, " d"], n: int) -> Array:
+    """Return each coordinate's factor: half of the global rule's excess variance.
+
+    No measurement is perturbed and the taper cuts off far correlations. Half is better than all
+    on lorenz96-40, sakov2008 and spantini2019 with 40 members.
+    """
+    return jax.vmap(lambda f: rule.of(0.5 * f, n))(freedom)
 
 
 def _log_weights(
