@@ -19,6 +19,7 @@ _NAMES = {
     "analysis.inflation": ("SamplingInflation",),
     "analysis.localisation": ("Localisation",),
     "analysis.kde_diffusion": ("KDEDiffusion",),
+    "analysis.product_kernel": ("ProductKernel",),
     "analysis.sir": ("SIR",),
     "assimilation": (
         "CycleOutput",
@@ -32,11 +33,10 @@ _NAMES = {
         "save_ensembles",
         "save_moments",
     ),
-    "analysis.product_kernel": ("ProductKernel",),
     "bandwidths": ("AbstractBandwidth", "Scott", "Silverman", "TargetESS"),
-    "leave_one_out": ("ConditionalLeaveOneOut", "LeaveOneOut"),
     "dynamics": ("AbstractDynamics", "LinearGaussian", "Lorenz63", "Lorenz96", "RandomWalk"),
     "heavy_tails": ("LaplaceObservation", "StudentTObservation"),
+    "leave_one_out": ("ConditionalLeaveOneOut", "LeaveOneOut"),
     "observations": (
         "AbstractAdditive",
         "AbstractAdditiveGaussian",

@@ -17,9 +17,7 @@ from .covariance_kernel import masked_noise
 from .inflation import SamplingInflation, check_inflation
 from .localisation import Localisation
 from .noise import KINDS, split
-from .transform import decompose, transform
-
-COORDINATES_AT_ONCE = 64
+from .transform import COORDINATES_AT_ONCE, Spectrum, decompose, decompose_near, transform
 
 
 class ETKF(AbstractAnalysis):
@@ -79,31 +77,24 @@ class ETKF(AbstractAnalysis):
             root = jnp.linalg.cholesky(noise)
             both = jnp.concatenate([deviations, innovation[None]], axis=0)
             scaled = jax.scipy.linalg.solve_triangular(root, both.T, lower=True).T
-            analysis = self._transform(scaled[:n], scaled[n], anomalies)
+            analysis = self._transform(decompose(scaled[:n], scaled[n]), anomalies)
         else:
             taper = self.localisation.taper(d, m, forecast.dtype)
-            precision = taper / jnp.diagonal(noise)[None]
+            variances = jnp.diagonal(noise)
 
             def one(column):
-                anomaly, weight = column
-                # no square root of zero: its gradient is infinite
-                far = weight == 0
-                scale = jnp.where(far, 0, jnp.sqrt(jnp.where(far, 1, weight)))
-                return self._transform(
-                    deviations * scale[None], innovation * scale, anomaly[:, None]
-                )[:, 0]
+                anomaly, near = column
+                spectrum = decompose_near(deviations, innovation, near, variances)
+                return self._transform(spectrum, anomaly[:, None])[:, 0]
 
-            analysis = lax.map(one, (anomalies.T, precision), batch_size=COORDINATES_AT_ONCE).T
+            analysis = lax.map(one, (anomalies.T, taper), batch_size=COORDINATES_AT_ONCE).T
         analysis = mean[None] + analysis
         return Outcome(analysis, jnp.mean(analysis, axis=0), like(forecast, n), alive)
 
-    def _transform(
-        self, scaled: Float[Array, "n m"], innovation: Float[Array, " m"], anomalies: Array
-    ) -> Float[Array, "n k"]:
+    def _transform(self, spectrum: Spectrum, anomalies: Float[Array, "n k"]) -> Array:
         """Return the analysis anomalies and the mean's increment, summed."""
-        spectrum = decompose(scaled, innovation)
         increment, spread = transform(spectrum, anomalies)
         factor = self.inflation
         if isinstance(factor, SamplingInflation):
-            factor = factor.of(spectrum.freedom(), scaled.shape[0])
-        return like(scaled, factor) * spread + increment[None]
+            factor = factor.of(spectrum.freedom(), anomalies.shape[0])
+        return like(anomalies, factor) * spread + increment[None]

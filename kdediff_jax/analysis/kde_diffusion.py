@@ -258,8 +258,7 @@ class KDEDiffusion(AbstractAnalysis):
         predicted: Float[Array, "r n m"],
         y: Float[Array, " m"],
     ) -> Outcome:
-        for each in predicted:
-            same_members("predicted", ensemble("predicted", each), "forecast", forecast)
+        same_members("predicted", ensemble("predicted", predicted[0]), "forecast", forecast)
         predicted = like(forecast, predicted)
         vector("y", y, predicted.shape[2])
         pair = self.state_bandwidth, self.obs_bandwidth

@@ -30,9 +30,7 @@ from .localisation import Localisation
 from .marginal import reweight
 from .noise import Measurement
 from .shares import SHARES, choose, features
-from .transform import decompose, transform
-
-COORDINATES_AT_ONCE = 64
+from .transform import COORDINATES_AT_ONCE, decompose_near, transform
 
 
 class Local(NamedTuple):
@@ -71,10 +69,7 @@ def local_bridge(
     shares = jnp.asarray(SHARES if given is None else [given], dtype).reshape(-1)
 
     def column(anomaly: Array, near: Array) -> tuple[Array, Scalar]:
-        # no square root of zero: its gradient is infinite
-        far = near == 0
-        scale = jnp.where(far, 0, jnp.sqrt(jnp.where(far, 1, near) / noise))
-        spectrum = decompose(deviations * scale[None], innovation * scale)
+        spectrum = decompose_near(deviations, innovation, near, noise)
 
         def at(share: Scalar) -> Array:
             increment, spread = transform(spectrum, anomaly[:, None], share)
@@ -114,7 +109,7 @@ def _sampling(rule: SamplingInflation, freedom: Float[Array, " d"], n: int) -> A
     No measurement is perturbed and the taper cuts off far correlations. Half is better than all
     on lorenz96-40, sakov2008 and spantini2019 with 40 members.
     """
-    return jax.vmap(lambda f: rule.of(0.5 * f, n))(freedom)
+    return rule.of(0.5 * freedom, n)
 
 
 def _log_weights(

@@ -19,6 +19,8 @@ import jax.numpy as jnp
 from .._typing import Array, Float, Scalar, like
 from .gains import dot
 
+COORDINATES_AT_ONCE = 64  # of a localised analysis, where each has a decomposition of its own
+
 
 class Spectrum(NamedTuple):
     """Decomposition of S S^T, and V^T S e."""
@@ -43,6 +45,26 @@ def decompose(scaled: Float[Array, "n m"], innovation: Float[Array, " m"]) -> Sp
     values, vectors = jnp.linalg.eigh(dot(scaled, scaled.T))
     pull = dot(vectors.T, dot(scaled, innovation[:, None]))[:, 0]
     return Spectrum(jnp.maximum(values, 0), vectors, pull)
+
+
+def decompose_near(
+    deviations: Float[Array, "n m"],
+    innovation: Float[Array, " m"],
+    taper: Float[Array, " m"],
+    noise: Float[Array, " m"],
+) -> Spectrum:
+    """Return the decomposition for one coordinate, precisions multiplied by its taper (LETKF).
+
+    Args:
+        deviations: anomalies Y of the predictions.
+        innovation: y - mean prediction.
+        taper: weight of every measurement, 0 to 1.
+        noise: variances of the measurements.
+    """
+    # no square root of zero: its gradient is infinite
+    far = taper == 0
+    scale = jnp.where(far, 0, jnp.sqrt(jnp.where(far, 1, taper / noise)))
+    return decompose(deviations * scale[None], innovation * scale)
 
 
 def transform(
