@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+import kdediff_jax as kd
+
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -28,3 +30,29 @@ def x64():
 def key():
     """One fixed seed."""
     return jax.random.key(20260322)
+
+
+@pytest.fixture
+def large_lorenz96(key):
+    """Lorenz-96 in 1000 coordinates, 20 members: `large_lorenz96(cycles)(analysis)` is the RMSE."""
+
+    def problem(cycles):
+        d = 1000
+        model = kd.Lorenz96(interval=0.05)
+        obs = kd.GaussianObservation(kd.observations.identity, 1.0)
+        truth_key, member_key, run_key = jax.random.split(key, 3)
+        start = 8 + jax.random.normal(truth_key, (d,))
+        settle = jax.jit(
+            lambda x: jax.lax.fori_loop(0, 200, lambda _, x: model.step(key, x, 0.0), x)
+        )
+        start = settle(start)
+        truth, ys = kd.twin_experiment(run_key, model, obs, start, cycles)
+        members = start[None] + jax.random.normal(member_key, (20, d))
+
+        def rmse(analysis):
+            result = kd.assimilate(run_key, model, obs, analysis, members, ys).raise_if_failed()
+            return kd.metrics.rmse(result.mean, truth)
+
+        return rmse
+
+    return problem
