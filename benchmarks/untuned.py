@@ -62,7 +62,7 @@ CELLS = (
     *(f"lorenz63-full:100:{noise}:{operator}" for noise in NOISES for operator in OPERATORS),
     *(f"lorenz96-10:100:{noise}:{operator}" for noise in NOISES for operator in OPERATORS),
     *("lorenz96-40:40", "lorenz96-40:100", "spantini2019:40", "spantini2019:60"),
-    *("spantini2019:100", "sakov2008:40", "lorenz96-20:1000"),
+    *("spantini2019:100", "sakov2008:40", "bao2024:20", "lorenz96-20:1000"),
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import kdediff_jax as kd
@@ -56,3 +57,22 @@ def large_lorenz96(key):
         return rmse
 
     return problem
+
+
+@pytest.fixture
+def rmse_of_three_runs():
+    """`rmse_of_three_runs(experiment, members, analysis)`: means after burn-in, seeds 0 to 2."""
+
+    def runs(experiment, members, analysis):
+        values = []
+        for seed in range(3):
+            twin = experiment.twin(seed, members, experiment.num_cycles, jnp.dtype("float32"))
+            result = kd.assimilate(
+                jax.random.key(seed), experiment.dynamics, experiment.observation, analysis,
+                twin.ensemble, twin.ys,
+            )  # fmt: skip
+            errors = kd.metrics.rmse(result.mean, twin.truth)[experiment.burn_in :]
+            values.append(float(errors.mean()))
+        return np.array(values)
+
+    return runs

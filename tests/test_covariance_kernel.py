@@ -12,7 +12,6 @@ import kdediff_jax as kd
 from kdediff_jax.analysis import bridge as bridges
 from kdediff_jax.analysis import covariance_kernel, gains
 from kdediff_jax.analysis.covariance_kernel import shrunk
-from kdediff_jax.analysis.inflation import surprise_factor
 from kdediff_jax.analysis.noise import from_pairs, split
 from kdediff_jax.kalman import analysis as kalman_analysis
 
@@ -277,36 +276,6 @@ def test_sampling_inflation_is_what_sampling_theory_says(x64):
         claimed.append(p[0, 0] - p[0, 1:] @ k)
     rule = float(factor(jnp.asarray(signal), jnp.eye(m), n)) ** 2
     assert abs(np.mean(error) / np.mean(claimed) / rule - 1) < 0.05
-
-
-def test_surprise_factor_makes_the_measurement_credible(x64):
-    rng = np.random.default_rng(1)
-    a = rng.normal(size=(4, 4))
-    signal, noise = jnp.asarray(a @ a.T * 0.01), jnp.asarray(np.diag([1.0, 2.0, 0.5, 1.0]))
-    e = jnp.array([2.0, -3.0, 4.0, 5.0])
-    threshold, bound = 2.0, 4 + 2.0 * 8**0.5
-
-    def surprise(f):
-        return float(e @ jnp.linalg.solve(f**2 * signal + noise, e))
-
-    factor = surprise_factor(e, signal, noise, jnp.asarray(4), threshold, 1e4)
-    assert surprise(1.0) > bound and 1 < factor < 1e4
-    np.testing.assert_allclose(surprise(float(factor)), bound, rtol=2e-2)
-    assert surprise_factor(0.1 * e, signal, noise, jnp.asarray(4), threshold) == 1
-    assert surprise_factor(1e3 * e, signal, noise, jnp.asarray(4), threshold) == pytest.approx(10)
-
-
-def test_a_lost_filter_finds_the_truth_again(key):
-    """Members far from the truth and sure of themselves are widened; one gain alone never is."""
-    model = kd.LinearGaussian(jnp.eye(2), 1e-6)
-    obs = kd.GaussianObservation(kd.observations.identity, 0.5)
-    truth, ys = kd.twin_experiment(key, model, obs, jnp.full(2, 10.0), 15)
-    members = 0.02 * jax.random.normal(key, (50, 2))
-    found = kd.assimilate(key, model, obs, kd.KDEDiffusion(), members, ys).raise_if_failed()
-    never = kd.KDEDiffusion(kernel=kd.CovarianceKernel(surprise=jnp.inf, locality=ALL))
-    lost = kd.assimilate(key, model, obs, never, members, ys)
-    assert kd.metrics.rmse(found.mean, truth)[-1] < 0.5
-    assert kd.metrics.rmse(lost.mean, truth)[-1] > 5
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])

@@ -114,17 +114,10 @@ def test_thousand_coordinates(large_lorenz96):
     ("name", "members", "inflation", "value", "tolerance"),
     [("sakov2008", 7, 1.04, 0.22, 0.02), ("spantini2019", 40, 1.10, 1.0, 0.06)],
 )
-def test_published_letkf(name, members, inflation, value, tolerance):
+def test_published_letkf(rmse_of_three_runs, name, members, inflation, value, tolerance):
     experiment = experiments.load(name)
     scheme = experiment.filter("etkf", members, inflation=inflation)
-    rmse = []
-    for seed in range(3):
-        twin = experiment.twin(seed, members, experiment.num_cycles, jnp.dtype("float32"))
-        result = kd.assimilate(
-            jax.random.key(seed), experiment.dynamics, experiment.observation, scheme,
-            twin.ensemble, twin.ys,
-        )  # fmt: skip
-        rmse.append(kd.metrics.rmse(result.mean, twin.truth)[experiment.burn_in :].mean())
+    rmse = rmse_of_three_runs(experiment, members, scheme)
     assert abs(np.median(rmse) - value) < tolerance
 
 

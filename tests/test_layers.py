@@ -27,7 +27,7 @@ ROWS = (
     ),
     (
         *("samplers.base", "samplers", "analysis.covariance_kernel"),
-        *("analysis.transform", "analysis.marginal"),
+        *("analysis.transform", "analysis.marginal", "analysis.credibility"),
     ),
     ("analysis.shares",),
     ("analysis.bridge",),

@@ -19,14 +19,9 @@ from .._typing import Array, Bool, Float, Key, Number, Scalar, like, tunable
 from ..bandwidths import silverman
 from . import gains
 from .covariance_kernel import Components, cholesky, condition, masked_noise
+from .credibility import credible
 from .gains import dot
-from .inflation import (
-    SamplingInflation,
-    check_inflation,
-    inflate,
-    resolve_inflation,
-    surprise_factor,
-)
+from .inflation import SamplingInflation, check_inflation, resolve_inflation
 from .noise import KINDS, Measurement
 from .shares import SHARES, choose, features
 
@@ -54,7 +49,8 @@ class CovarianceKernel(eqx.Module):
             units of the ensemble's spread; infinity for one gain from the whole ensemble. Above 8
             dimensions the whole ensemble is used.
         surprise: the forecast is widened where its innovation is more than this many standard
-            deviations above what chi-square allows, see `surprise_factor`; infinity for never.
+            deviations above what chi-square allows and a wider one makes the measurement likelier,
+            see `kdediff_jax.analysis.credibility`; infinity for never.
         inflation: factor of the analysis anomalies, or a rule.
         noise: "known", "sampled" or "auto", see `kdediff_jax.analysis.noise`.
 
@@ -126,7 +122,7 @@ def bridge(
     h = like(members, bound if width is None else width)
     measured = ~jnp.isnan(y)
     noise = masked_noise(measurement.covariance, measured)
-    members = credible(settings, members, y, measurement, noise)
+    members = credible(members, alive, y, measurement, noise, settings.surprise)
     predicted = measurement.predict(members)
     anomalies, deviations = _centred(members), jnp.where(measured[None], _centred(predicted), 0)
     overall = gains.whole_ensemble(anomalies, deviations)
@@ -165,28 +161,6 @@ def bridge(
 
 def _centred(x: Float[Array, "n d"]) -> Float[Array, "n d"]:
     return x - jnp.mean(x, axis=0, keepdims=True)
-
-
-def credible(
-    settings: CovarianceKernel,
-    members: Float[Array, "n d"],
-    y: Float[Array, " m"],
-    measurement: Measurement,
-    noise: Float[Array, "m m"],
-    taper: Float[Array, "m m"] | None = None,
-) -> Float[Array, "n d"]:
-    """Return the forecast, widened where it calls the measurement next to impossible.
-
-    `taper` multiplies the sample covariance of the predictions, where there is a localisation.
-    """
-    measured = ~jnp.isnan(y)
-    predicted = measurement.predict(members)
-    deviations = jnp.where(measured[None], _centred(predicted), 0)
-    signal = dot(deviations.T, deviations) / (members.shape[0] - 1)
-    signal = signal if taper is None else taper * signal
-    e = jnp.where(measured, jnp.where(measured, y, 0) - jnp.mean(predicted, axis=0), 0)
-    factor = surprise_factor(e, signal, noise, jnp.sum(measured), settings.surprise)
-    return jnp.where(factor > 1, inflate(members, factor), members)
 
 
 def _local(

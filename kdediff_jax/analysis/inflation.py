@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
-from jax import lax
-from jax.scipy.linalg import solve_triangular
 
 from .._checks import positive
 from .._typing import Array, Float, Number, Scalar, like, tunable
@@ -42,53 +39,6 @@ class SamplingInflation(eqx.Module):
     def of(self, freedom: Scalar, members: int) -> Scalar:
         """Return the factor of the anomalies, given DFS."""
         return jnp.sqrt(1 + like(freedom, self.factor) * jnp.maximum(freedom, 0) / (members - 1))
-
-
-def surprise_factor(
-    innovation: Float[Array, " m"],
-    signal: Float[Array, "m m"],
-    noise: Float[Array, "m m"],
-    components: Array,
-    threshold: Scalar | float,
-    largest: float = 10.0,
-) -> Scalar:
-    r"""Return the factor of the forecast anomalies that makes a surprising measurement credible.
-
-    For a sound Gaussian forecast D = e^T (P_hh + R)^{-1} e, e = y - mean h, is chi-square with m
-    degrees of freedom. Where D > m + threshold sqrt(2 m), the smallest factor f is taken for which
-    D(f), computed with f^2 P_hh, is not; elsewhere 1. A filter that has lost the truth finds it
-    again; one that has not is left alone.
-
-    Args:
-        innovation: e, 0 where nothing is measured.
-        signal: P_hh.
-        noise: R.
-        components: m, the number of components measured.
-        threshold: in standard deviations of the chi-square variable.
-        largest: bound of the factor.
-    """
-    root = jnp.linalg.cholesky(noise)
-    e = solve_triangular(root, innovation[:, None], lower=True)
-    half = solve_triangular(root, signal, lower=True)
-    values, vectors = jnp.linalg.eigh(solve_triangular(root, half.T, lower=True))
-    squares = jnp.matmul(vectors.T, e, precision="highest")[:, 0] ** 2
-    values = jnp.maximum(values, 0)
-    m = components.astype(innovation.dtype)
-    bound = m + like(innovation, threshold) * jnp.sqrt(2 * m)
-
-    def surprising(log_factor: Array) -> Array:
-        return jnp.sum(squares / (1 + jnp.exp(2 * log_factor) * values)) > bound
-
-    def halve(_: int, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
-        low, high = bracket
-        middle = 0.5 * (low + high)
-        more = surprising(middle)
-        return jnp.where(more, middle, low), jnp.where(more, high, middle)
-
-    none = jnp.zeros((), innovation.dtype)
-    bracket = none, jnp.full((), math.log(largest), innovation.dtype)
-    _, high = lax.fori_loop(0, 12, halve, bracket)
-    return jnp.exp(jnp.where(surprising(none), high, none))
 
 
 def inflate(ensemble: Float[Array, "n d"], factor: Scalar | float) -> Float[Array, "n d"]:

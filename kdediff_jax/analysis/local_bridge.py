@@ -23,14 +23,17 @@ from jax import lax
 
 from .. import kde
 from .._typing import Array, Bool, Float, Scalar, like
-from .bridge import CovarianceKernel, credible
+from .bridge import CovarianceKernel
 from .covariance_kernel import masked_noise
+from .credibility import credible
 from .inflation import SamplingInflation
 from .localisation import Localisation
 from .marginal import reweight
 from .noise import Measurement
 from .shares import SHARES, choose, features
 from .transform import COORDINATES_AT_ONCE, decompose_near, transform
+
+BIAS = 0.0
 
 
 class Local(NamedTuple):
@@ -59,7 +62,8 @@ def local_bridge(
     measured = ~jnp.isnan(y)
     noise = jnp.diagonal(masked_noise(measurement.covariance, measured))
     among = localisation.among_measured(m, dtype)
-    members = credible(settings, members, y, measurement, jnp.diag(noise), among)
+    threshold = settings.surprise
+    members = credible(members, alive, y, measurement, jnp.diag(noise), threshold, among)
     predicted = measurement.predict(members)
     middle = jnp.mean(predicted, axis=0)
     deviations = jnp.where(measured[None], predicted - middle[None], 0)
@@ -84,7 +88,8 @@ def local_bridge(
     log_weights = weigh(moved, shares)  # share, coordinate, member
     sizes = jax.vmap(jax.vmap(kde.effective_sample_size))(log_weights)
     # as in `CovarianceKernel`, with d = 1: the flow of a coordinate is its own
-    excess = jnp.mean(1 / sizes - 1 / jnp.sum(alive, dtype=dtype), axis=1)
+    usable = jnp.sum(alive, dtype=dtype)
+    excess = jnp.mean(usable / sizes - 1, axis=1) * (1 / usable + BIAS)
     allowed = excess <= like(members, settings.noise_budget)
     # differences are judged as in `CovarianceKernel`, by the noise of a whole neighbourhood
     near = jnp.mean(jnp.sum(localisation.among_state(d, dtype), axis=1))
@@ -116,16 +121,7 @@ def _log_weights(
     members: Array, alive: Array, y: Array, measurement: Measurement, noise: Array, taper: Array
 ) -> Float[Array, "d n"]:
     """Return the normalised log-weights of every coordinate; `taper` includes the share."""
-    measured = ~jnp.isnan(y)
-    if measurement.log_likelihood is None:
-        scaled = (jnp.where(measured, y, 0)[None] - measurement.predict(members)) ** 2 / noise[None]
-        each = jnp.where(measured[None], -0.5 * scaled, 0)
-    else:
-        # NaN components say nothing: one component at a time is its own density
-        log_likelihood = measurement.log_likelihood
-        one = jnp.where(jnp.eye(y.shape[0], dtype=bool), y[None], jnp.nan)
-        each = jax.vmap(lambda v: log_likelihood(v, members))(one).T
-        each = jnp.where(measured[None], each, 0)
+    each = measurement.log_components(y, members, noise)
     # relative to the likeliest member: a far measurement must not cost the differences their digits
     each = each - jnp.max(each, axis=0, keepdims=True)
     total = jnp.matmul(taper, each.T, precision="highest")

@@ -35,6 +35,27 @@ class Measurement(NamedTuple):
     covariance: Float[Array, "m m"]
     log_likelihood: Callable[[Array, Array], Array] | None = None
 
+    def log_components(
+        self, y: Float[Array, " m"], members: Float[Array, "n d"], variance: Float[Array, " m"]
+    ) -> Float[Array, "n m"]:
+        """Return log p(y_k | x_i) of every component by itself, up to a constant of each.
+
+        Args:
+            y: the measurement; NaN components get 0.
+            members: x_i.
+            variance: of the noise, positive; used where its density is not known.
+        """
+        measured = ~jnp.isnan(y)
+        if self.log_likelihood is None:
+            known = jnp.where(measured, y, 0)[None]
+            each = -0.5 * (known - self.predict(members)) ** 2 / variance[None]
+        else:
+            # NaN components say nothing: one component at a time is its own density
+            log_likelihood = self.log_likelihood
+            one = jnp.where(jnp.eye(y.shape[0], dtype=bool), y[None], jnp.nan)
+            each = jax.vmap(lambda v: log_likelihood(v, members))(one).T
+        return jnp.where(measured[None], each, 0)
+
 
 def split(
     observation: AbstractObservation,

@@ -26,6 +26,7 @@ CATALOGUE = {
     "sakov2008": "Lorenz-96 of Sakov and Oke 2008, d = 40: EnKF baseline",
     "bocquet2010": "Lorenz-96 of Bocquet et al. 2010, d = 10: particle filter baseline",
     "spantini2019": "Lorenz-96 of Spantini et al. 2019, d = 40: sparse measurements, rarely",
+    "bao2024": "Lorenz-96 of Bao et al. 2024, d = 100: arctan of every component measured",
 }
 
 FILTERS = {

@@ -1,0 +1,110 @@
+"""When a forecast is widened: where it is lost, and not where it is only unusual."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import kdediff_jax as kd
+from kdediff_jax.analysis.credibility import credible, surprise_factor
+from kdediff_jax.analysis.noise import split
+
+ALIVE = jnp.ones(200, bool)
+THRESHOLD = 4.0
+
+
+def judged(key, members, y, observation, threshold=THRESHOLD):
+    measurement = split(observation, key, members, jnp.zeros(()))
+    y = jnp.asarray(y, members.dtype)
+    return credible(members, ALIVE, y, measurement, measurement.covariance, threshold)
+
+
+def identity(std, of=kd.GaussianObservation):
+    return of(kd.observations.identity, std)
+
+
+def test_surprise_factor_makes_the_measurement_credible(x64):
+    rng = np.random.default_rng(1)
+    a = rng.normal(size=(4, 4))
+    signal, noise = jnp.asarray(a @ a.T * 0.01), jnp.asarray(np.diag([1.0, 2.0, 0.5, 1.0]))
+    e = jnp.array([2.0, -3.0, 4.0, 5.0])
+    threshold, bound = 2.0, 4 + 2.0 * 8**0.5
+
+    def surprise(f):
+        return float(e @ jnp.linalg.solve(f**2 * signal + noise, e))
+
+    factor = surprise_factor(e, signal, noise, jnp.asarray(4), threshold, 1e4)
+    assert surprise(1.0) > bound and 1 < factor < 1e4
+    np.testing.assert_allclose(surprise(float(factor)), bound, rtol=2e-2)
+    assert surprise_factor(0.1 * e, signal, noise, jnp.asarray(4), threshold) == 1
+    assert surprise_factor(1e3 * e, signal, noise, jnp.asarray(4), threshold) == pytest.approx(10)
+
+
+def test_a_sound_forecast_is_left_alone(key):
+    x = jax.random.normal(key, (200, 3))
+    np.testing.assert_array_equal(judged(key, x, [1.0, -2.0, 0.5], identity(0.5)), x)
+
+
+def test_a_lost_one_is_widened_about_its_mean_until_the_measurement_is_credible(key):
+    x = 0.1 * jax.random.normal(key, (200, 3))
+    y, std = jnp.array([2.0, -2.0, 1.0]), 0.3
+    wide = judged(key, x, y, identity(std))
+    np.testing.assert_allclose(wide.mean(axis=0), x.mean(axis=0), atol=1e-5)
+    e, p = np.asarray(y - x.mean(axis=0)), np.cov(np.asarray(wide).T)
+    surprise = e @ np.linalg.solve(p + std**2 * np.eye(3), e)
+    np.testing.assert_allclose(surprise, 3 + THRESHOLD * 6**0.5, rtol=2e-2)
+
+
+def test_a_minor_mode_near_the_measurement_is_not_lost(key):
+    """One member in twenty is where the truth is: the Gaussian witness alone would widen."""
+    x = 0.1 * jax.random.normal(key, (200, 1))
+    mode = jnp.where(jnp.arange(200)[:, None] % 20 == 0, x + 2.0, x)
+    np.testing.assert_array_equal(judged(key, mode, [2.0], identity(0.1)), mode)
+    assert judged(key, x, [2.0], identity(0.1)).std() > 2 * x.std()
+
+
+def test_an_outlier_of_heavy_tailed_noise_is_not_a_lost_forecast(key):
+    """Six standard deviations: next to impossible for Gaussian noise, rare for Laplace."""
+    x = jax.random.normal(key, (200, 1))
+    y, std = [6.5], 1.0
+    np.testing.assert_array_equal(judged(key, x, y, identity(std, kd.LaplaceObservation)), x)
+    assert judged(key, x, y, identity(std)).std() > 1.2 * x.std()
+
+
+def test_missing_components_do_not_count(key):
+    x = 0.1 * jax.random.normal(key, (200, 3))
+    one = judged(key, x, [2.0, jnp.nan, jnp.nan], identity(0.1))
+    alone = judged(key, x[:, :1], [2.0], identity(0.1))
+    np.testing.assert_allclose(one[:, 0], alone[:, 0], rtol=1e-5)
+
+
+class Uniform(kd.AbstractLikelihood):
+    """Noise between -0.1 and 0.1."""
+
+    def sample(self, key, x, t):
+        return x + jax.random.uniform(key, x.shape, x.dtype, -0.1, 0.1)
+
+    def log_likelihood(self, y, x, t):
+        return jnp.sum(jnp.where(jnp.isnan(y) | (jnp.abs(y - x) < 0.1), 0.0, -jnp.inf))
+
+
+@pytest.mark.parametrize("y", [2.0, 50.0])
+def test_where_no_member_is_possible_it_is_widened(key, y):
+    x = 0.1 * jax.random.normal(key, (200, 2))
+    wide = judged(key, x, [y, 0.0], Uniform())
+    assert np.isfinite(wide).all() and wide[:, 0].std() > 3 * x[:, 0].std()
+
+
+def test_a_lost_filter_finds_the_truth_again(key):
+    """Members far from the truth and sure of themselves are widened; one gain alone never is."""
+    model = kd.LinearGaussian(jnp.eye(2), 1e-6)
+    obs = kd.GaussianObservation(kd.observations.identity, 0.5)
+    truth, ys = kd.twin_experiment(key, model, obs, jnp.full(2, 10.0), 15)
+    members = 0.02 * jax.random.normal(key, (50, 2))
+    found = kd.assimilate(key, model, obs, kd.KDEDiffusion(), members, ys).raise_if_failed()
+    never = kd.KDEDiffusion(kernel=kd.CovarianceKernel(surprise=jnp.inf, locality=ALL))
+    lost = kd.assimilate(key, model, obs, never, members, ys)
+    assert kd.metrics.rmse(found.mean, truth)[-1] < 0.5
+    assert kd.metrics.rmse(lost.mean, truth)[-1] > 5
