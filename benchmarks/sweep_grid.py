@@ -89,7 +89,7 @@ def main():
             "shuffled": {b: lockstep(shuffled, b) for b in batches},
         },
         "steps by tau_max": {
-            f"{tau:g}": float(result.values["steps"][:, i].mean())
+            f"{tau:g}": float(np.nanmean(result.values["steps"][:, i]))
             for i, tau in enumerate(result.axes["tau_max"])
         },
     }
