@@ -23,7 +23,7 @@ ROWS = (
     ),
     (
         *("bandwidths", "leave_one_out", "kalman", "samplers.exponential", "heavy_tails"),
-        *("analysis.noise", "analysis.gains"),
+        *("analysis.noise", "analysis.gains", "analysis.sites"),
     ),
     (
         *("samplers.base", "samplers", "analysis.covariance_kernel"),

@@ -24,6 +24,7 @@ from .gains import dot
 from .inflation import SamplingInflation, check_inflation, resolve_inflation
 from .noise import KINDS, Measurement
 from .shares import SHARES, choose, features
+from .sites import gaussian_sites
 
 LEAST_LOSS = 0.15  # for the width: with less, runs of few members are less robust
 PRODUCTS_UP_TO = 32  # coordinates; in more, pairs of them cost more memory than the ensemble
@@ -124,12 +125,17 @@ def bridge(
     noise = masked_noise(measurement.covariance, measured)
     members = credible(members, alive, y, measurement, noise, settings.surprise)
     predicted = measurement.predict(members)
+    told = y
+    if measurement.log_likelihood is not None:
+        each = measurement.log_components(y, members, jnp.diagonal(noise))
+        told, variance = gaussian_sites(y, predicted, each, alive, jnp.diagonal(noise))
+        noise = jnp.diag(variance)
     anomalies, deviations = _centred(members), jnp.where(measured[None], _centred(predicted), 0)
     overall = gains.whole_ensemble(anomalies, deviations)
     covariances = overall
     if d <= gains.LOCAL_UP_TO:
         covariances = _local(anomalies, deviations, settings.locality, overall)
-    innovation = jnp.where(measured[None], jnp.where(measured, y, 0)[None] - predicted, 0)
+    innovation = jnp.where(measured[None], jnp.where(measured, told, 0)[None] - predicted, 0)
     draws = latents.draw(key, n, y.shape[0], members.dtype, "independent-matched")
     draws = latents.uncorrelated(draws, anomalies)
     perturbation = jnp.where(measured[None], dot(draws, jnp.linalg.cholesky(noise).T), 0)

@@ -31,9 +31,8 @@ from .localisation import Localisation
 from .marginal import reweight
 from .noise import Measurement
 from .shares import SHARES, choose, features
+from .sites import gaussian_sites
 from .transform import COORDINATES_AT_ONCE, decompose_near, transform
-
-BIAS = 0.0
 
 
 class Local(NamedTuple):
@@ -67,13 +66,17 @@ def local_bridge(
     predicted = measurement.predict(members)
     middle = jnp.mean(predicted, axis=0)
     deviations = jnp.where(measured[None], predicted - middle[None], 0)
-    innovation = jnp.where(measured, jnp.where(measured, y, 0) - middle, 0)
+    told, effective = y, noise
+    if measurement.log_likelihood is not None:
+        each = measurement.log_components(y, members, noise)
+        told, effective = gaussian_sites(y, predicted, each, alive, noise)
+    innovation = jnp.where(measured, jnp.where(measured, told, 0) - middle, 0)
     mean = jnp.mean(members, axis=0)
     given = settings.kalman_share
     shares = jnp.asarray(SHARES if given is None else [given], dtype).reshape(-1)
 
     def column(anomaly: Array, near: Array) -> tuple[Array, Scalar]:
-        spectrum = decompose_near(deviations, innovation, near, noise)
+        spectrum = decompose_near(deviations, innovation, near, effective)
 
         def at(share: Scalar) -> Array:
             increment, spread = transform(spectrum, anomaly[:, None], share)
@@ -88,8 +91,7 @@ def local_bridge(
     log_weights = weigh(moved, shares)  # share, coordinate, member
     sizes = jax.vmap(jax.vmap(kde.effective_sample_size))(log_weights)
     # as in `CovarianceKernel`, with d = 1: the flow of a coordinate is its own
-    usable = jnp.sum(alive, dtype=dtype)
-    excess = jnp.mean(usable / sizes - 1, axis=1) * (1 / usable + BIAS)
+    excess = jnp.mean(1 / sizes - 1 / jnp.sum(alive, dtype=dtype), axis=1)
     allowed = excess <= like(members, settings.noise_budget)
     # differences are judged as in `CovarianceKernel`, by the noise of a whole neighbourhood
     near = jnp.mean(jnp.sum(localisation.among_state(d, dtype), axis=1))
