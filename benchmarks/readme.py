@@ -110,6 +110,34 @@ def untuned():
     ]
 
 
+def rank_histograms():
+    """Whether the truth looks like one more member."""
+    if not (RESULTS / "rank_histograms.json").exists():
+        return []
+    record = load("rank_histograms")
+    header = ["problem", "filter", "every k-th cycle", "ranks", "p", "tails"]
+    rows, flat = [], 0
+    for system, by in record["systems"].items():
+        for label, row in by.items():
+            flat += label == "kde-auto" and row["p"] > record["level"]
+            shown = [str(row["lag"]), str(row["ranks per coordinate"]), f"{row['p']:.2g}"]
+            rows.append([system.replace(":", ", N = "), label, *shown, f"{row['tails']:.2f}"])
+    return [
+        "### Rank histograms",
+        "",
+        "20 runs, thinned until ranks are uncorrelated; p of the chi-square test, the worst",
+        "coordinate's times their number. At p > "
+        f"{record['level']:g} the default is flat on {flat} of {len(record['systems'])}",
+        "problems. Tails: share of ranks in the outer tenths, over what it should be (above 1 too",
+        "narrow, below 1 too wide). The EnKF has the same rule of inflation.",
+        "",
+        tables.markdown_table(header, rows),
+        "",
+        f"({origin(record)}; `python benchmarks/rank_histograms.py`)",
+        "",
+    ]
+
+
 def rules():
     """The cost of settings that choose themselves."""
     if not (RESULTS / "rules.json").exists():
@@ -315,6 +343,7 @@ def main():
     sections = [
         untuned(),
         *(reproduced(name) for name in TITLES),
+        rank_histograms(),
         low_variance(),
         bandwidth_rules(),
         rules(),
