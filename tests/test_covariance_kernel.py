@@ -27,7 +27,9 @@ def analyse(scheme, *args):
 
 
 ALL = jnp.inf  # one gain from the whole ensemble
-PLAIN = kd.CovarianceKernel(kalman_share=0.0, inflation=1.0, locality=ALL, surprise=jnp.inf)
+PLAIN = kd.CovarianceKernel(
+    kalman_share=0.0, inflation=1.0, locality=ALL, surprise=jnp.inf, doubt=0.0
+)
 MATRIX = np.array([[1.0, 0.5, 0.0], [0.0, 1.0, -1.0]])
 STD = np.array([0.7, 0.4])
 

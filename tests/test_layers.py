@@ -27,7 +27,7 @@ ROWS = (
     ),
     (
         *("samplers.base", "samplers", "analysis.covariance_kernel"),
-        *("analysis.transform", "analysis.marginal", "analysis.credibility"),
+        *("analysis.transform", "analysis.marginal", "analysis.innovations"),
     ),
     ("analysis.shares",),
     ("analysis.bridge",),

@@ -41,7 +41,7 @@ def forecast(key, n=30):
 def test_full_kalman_share_is_the_letkf(x64, key, radius):
     where = dataclasses.replace(EVERYWHERE, radius=radius)
     x = forecast(key)
-    ours = local(where, kalman_share=1.0, surprise=jnp.inf)
+    ours = local(where, kalman_share=1.0, surprise=jnp.inf, doubt=0.0)
     out, info = analyse(ours, key, x, jnp.asarray(Y), observation())
     letkf = kd.ETKF(localisation=where, inflation=kd.SamplingInflation(1.0))
     expected, _ = analyse(letkf, key, x, jnp.asarray(Y), observation())
@@ -52,7 +52,7 @@ def test_full_kalman_share_is_the_letkf(x64, key, radius):
 @pytest.mark.parametrize("make", [kd.GaussianObservation, kd.LaplaceObservation])
 def test_infinite_radius_weighs_as_the_global_filter(x64, key, make):
     x = forecast(key)
-    settings = {"kalman_share": 0.0, "inflation": 1.0, "surprise": jnp.inf}
+    settings = {"kalman_share": 0.0, "inflation": 1.0, "surprise": jnp.inf, "doubt": 0.0}
     out, info = analyse(local(h=0.3, **settings), key, x, jnp.asarray(Y), observation(make))
     log_likelihood = jax.vmap(lambda v: observation(make).log_likelihood(jnp.asarray(Y), v, 0.0))
     log_weights = jax.nn.log_softmax(log_likelihood(x))

@@ -19,9 +19,9 @@ from .._typing import Array, Bool, Float, Key, Number, Scalar, like, tunable
 from ..bandwidths import silverman
 from . import gains
 from .covariance_kernel import Components, cholesky, condition, masked_noise
-from .credibility import credible
 from .gains import dot
 from .inflation import SamplingInflation, check_inflation, resolve_inflation
+from .innovations import adapt
 from .noise import KINDS, Measurement
 from .shares import SHARES, choose, features
 from .sites import gaussian_sites
@@ -51,7 +51,9 @@ class CovarianceKernel(eqx.Module):
             dimensions the whole ensemble is used.
         surprise: the forecast is widened where its innovation is more than this many standard
             deviations above what chi-square allows and a wider one makes the measurement likelier,
-            see `kdediff_jax.analysis.credibility`; infinity for never.
+            see `kdediff_jax.analysis.innovations`; infinity for never.
+        doubt: standard deviation of log f^2, f the factor by which a forecast's spread may be
+            wrong, before its innovation is seen; 0 for no doubt.
         inflation: factor of the analysis anomalies, or a rule.
         noise: "known", "sampled" or "auto", see `kdediff_jax.analysis.noise`.
 
@@ -64,6 +66,7 @@ class CovarianceKernel(eqx.Module):
     evidence: Number = tunable(0.1)
     locality: Number = tunable(0.3)
     surprise: Number = tunable(4.0)
+    doubt: Number = tunable(0.3)
     inflation: Any = tunable(default_factory=SamplingInflation)
     noise: str = eqx.field(static=True, default="auto")
 
@@ -72,6 +75,7 @@ class CovarianceKernel(eqx.Module):
         choice("noise", self.noise, KINDS)
         positive("noise_budget", self.noise_budget)
         positive("evidence", self.evidence, zero=True)
+        positive("doubt", self.doubt, zero=True)
         check_inflation(self.inflation)
         for name in ("locality", "surprise"):
             known = concrete(getattr(self, name))
@@ -123,7 +127,8 @@ def bridge(
     h = like(members, bound if width is None else width)
     measured = ~jnp.isnan(y)
     noise = masked_noise(measurement.covariance, measured)
-    members = credible(members, alive, y, measurement, noise, settings.surprise)
+    rules = settings.surprise, settings.doubt
+    members = adapt(members, alive, y, measurement, noise, *rules)
     predicted = measurement.predict(members)
     told = y
     if measurement.log_likelihood is not None:

@@ -25,8 +25,8 @@ from .. import kde
 from .._typing import Array, Bool, Float, Scalar, like
 from .bridge import CovarianceKernel
 from .covariance_kernel import masked_noise
-from .credibility import credible
 from .inflation import SamplingInflation
+from .innovations import adapt
 from .localisation import Localisation
 from .marginal import reweight
 from .noise import Measurement
@@ -61,8 +61,8 @@ def local_bridge(
     measured = ~jnp.isnan(y)
     noise = jnp.diagonal(masked_noise(measurement.covariance, measured))
     among = localisation.among_measured(m, dtype)
-    threshold = settings.surprise
-    members = credible(members, alive, y, measurement, jnp.diag(noise), threshold, among)
+    rules = settings.surprise, settings.doubt
+    members = adapt(members, alive, y, measurement, jnp.diag(noise), *rules, among)
     predicted = measurement.predict(members)
     middle = jnp.mean(predicted, axis=0)
     deviations = jnp.where(measured[None], predicted - middle[None], 0)

@@ -1,4 +1,4 @@
-"""When a forecast is widened: where it is lost, and not where it is only unusual."""
+"""The spread that innovations ask for: a little always, much where a forecast is lost."""
 
 from __future__ import annotations
 
@@ -8,17 +8,23 @@ import numpy as np
 import pytest
 
 import kdediff_jax as kd
-from kdediff_jax.analysis.credibility import credible, surprise_factor
+from kdediff_jax.analysis.innovations import (
+    adapt,
+    innovation,
+    probable_factor,
+    surprise_factor,
+)
 from kdediff_jax.analysis.noise import split
 
 ALIVE = jnp.ones(200, bool)
 THRESHOLD = 4.0
 
 
-def judged(key, members, y, observation, threshold=THRESHOLD):
+def judged(key, members, y, observation, doubt=0.0):
     measurement = split(observation, key, members, jnp.zeros(()))
     y = jnp.asarray(y, members.dtype)
-    return credible(members, ALIVE, y, measurement, measurement.covariance, threshold)
+    rules = jnp.asarray(THRESHOLD), jnp.asarray(doubt)
+    return adapt(members, ALIVE, y, measurement, measurement.covariance, *rules)
 
 
 def identity(std, of=kd.GaussianObservation):
@@ -28,18 +34,52 @@ def identity(std, of=kd.GaussianObservation):
 def test_surprise_factor_makes_the_measurement_credible(x64):
     rng = np.random.default_rng(1)
     a = rng.normal(size=(4, 4))
-    signal, noise = jnp.asarray(a @ a.T * 0.01), jnp.asarray(np.diag([1.0, 2.0, 0.5, 1.0]))
-    e = jnp.array([2.0, -3.0, 4.0, 5.0])
+    signal, noise = jnp.asarray(a @ a.T * 0.1), jnp.asarray(np.diag([1.0, 2.0, 0.5, 1.0]))
+    e = jnp.array([2.0, -3.0, 2.0, 3.0])
     threshold, bound = 2.0, 4 + 2.0 * 8**0.5
 
     def surprise(f):
         return float(e @ jnp.linalg.solve(f**2 * signal + noise, e))
 
-    factor = surprise_factor(e, signal, noise, jnp.asarray(4), threshold, 1e4)
-    assert surprise(1.0) > bound and 1 < factor < 1e4
-    np.testing.assert_allclose(surprise(float(factor)), bound, rtol=2e-2)
-    assert surprise_factor(0.1 * e, signal, noise, jnp.asarray(4), threshold) == 1
-    assert surprise_factor(1e3 * e, signal, noise, jnp.asarray(4), threshold) == pytest.approx(10)
+    def factor(e):
+        return surprise_factor(innovation(e, signal, noise, jnp.asarray(4)), threshold)
+
+    assert surprise(1.0) > bound and 1 < factor(e) < 10
+    np.testing.assert_allclose(surprise(float(factor(e))), bound, rtol=1e-2)
+    assert factor(0.1 * e) == 1
+    assert factor(1e3 * e) == pytest.approx(10)
+
+
+def test_probable_factor_maximises_its_posterior(x64):
+    """Against a search of log p(e | f) + log p(f) written out in NumPy."""
+    rng = np.random.default_rng(2)
+    a = rng.normal(size=(5, 5))
+    signal, noise, doubt = a @ a.T, np.diag([1.0, 2.0, 0.5, 1.0, 3.0]), 0.4
+    u = np.linspace(-2, 2, 4001)
+    for scale in (0.2, 1.0, 3.0):
+        e = scale * rng.normal(size=5)
+        log_posterior = []
+        for log_square in u:
+            s = np.exp(log_square) * signal + noise
+            misfit = e @ np.linalg.solve(s, e) + np.linalg.slogdet(s)[1]
+            log_posterior.append(-0.5 * misfit - 0.5 * (log_square / doubt) ** 2)
+        seen = innovation(*(jnp.asarray(v) for v in (e, signal, noise)), jnp.asarray(5))
+        found = 2 * np.log(probable_factor(seen, doubt))
+        np.testing.assert_allclose(found, u[np.argmax(log_posterior)], atol=4e-3)
+        assert probable_factor(seen, 0.0) == pytest.approx(1, abs=2e-3)
+
+
+def test_the_spread_is_corrected_over_cycles(key):
+    """Forecasts half as wide as they should be, the mean factor is well above 1."""
+    noise, signal = jnp.eye(40), 0.25 * jnp.eye(40)
+    draw = jax.random.normal(key, (200, 40)) * 2**0.5  # truth: P = I
+
+    def factor(e):
+        return probable_factor(innovation(e, signal, noise, jnp.asarray(40)), 0.3)
+
+    found = jax.vmap(factor)(draw)
+    sound = jax.vmap(factor)(draw * (1.25 / 2) ** 0.5)
+    assert 1.05 < found.mean() < 2 and abs(sound.mean() - 1) < 0.02
 
 
 def test_a_sound_forecast_is_left_alone(key):
