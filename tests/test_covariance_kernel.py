@@ -337,6 +337,7 @@ class BadNoise(kd.GaussianObservation):
         (lambda: kd.CovarianceKernel(locality=0.0), "locality"),
         (lambda: kd.CovarianceKernel(evidence=-1.0), "evidence"),
         (lambda: kd.CovarianceKernel(surprise=-1.0), "surprise"),
+        (lambda: kd.CovarianceKernel(doubt=-1.0), "doubt"),
         (lambda: kd.CovarianceKernel(noise="knwon"), "did you mean 'known'"),
         (lambda: kd.SamplingInflation(-1.0), "factor"),
         (lambda: kd.StudentTObservation(kd.Select((0,)), 1.0, 2.0), "freedom"),

@@ -41,7 +41,9 @@ class SamplingInflation(eqx.Module):
         return jnp.sqrt(1 + like(freedom, self.factor) * jnp.maximum(freedom, 0) / (members - 1))
 
 
-def inflate(ensemble: Float[Array, "n d"], factor: Scalar | float) -> Float[Array, "n d"]:
+def inflate(
+    ensemble: Float[Array, "n d"], factor: Float[Array, "1 d"] | Scalar | float
+) -> Float[Array, "n d"]:
     """Return mean + factor (x_i - mean): the spread grows by `factor`, the mean stays.
 
     Multiplicative inflation (Anderson and Anderson 1999).

@@ -55,6 +55,7 @@ def adapt(
     surprise: Scalar,
     doubt: Scalar,
     taper: Float[Array, "m m"] | None = None,
+    reach: Float[Array, " d"] | None = None,
 ) -> Float[Array, "n d"]:
     """Return the forecast with its spread adapted about its mean.
 
@@ -67,7 +68,13 @@ def adapt(
         surprise: threshold of the Gaussian witness, see `surprise_factor`.
         doubt: s, see `probable_factor`.
         taper: multiplies the sample covariance of the predictions, where there is a localisation.
+        reach: how much of the change a coordinate gets, from 0 to 1; all of it by default.
     """
+
+    def scaled(factor: Scalar) -> Float[Array, "n d"]:
+        each = factor if reach is None else 1 + reach[None] * (factor - 1)
+        return jnp.where(each == 1, members, inflate(members, each))
+
     measured = ~jnp.isnan(y)
     predicted = measurement.predict(members)
     middle = jnp.mean(predicted, axis=0)
@@ -77,7 +84,7 @@ def adapt(
     e = jnp.where(measured, jnp.where(measured, y, 0) - middle, 0)
     seen = innovation(e, signal, noise, jnp.sum(measured))
     factor = surprise_factor(seen, surprise)
-    wide = inflate(members, factor)
+    wide = scaled(factor)
 
     def evidence(points: Array) -> Float[Array, " m"]:
         each = measurement.log_components(y, points, jnp.diagonal(noise))
@@ -90,8 +97,7 @@ def adapt(
     likelier = jnp.sum(jnp.where(measured, after - before, 0)) > math.log(ODDS)
     factor = jnp.where(likelier | impossible, factor, 1)
     widened = seen._replace(values=factor**2 * seen.values)
-    factor = factor * probable_factor(widened, doubt)
-    return jnp.where(factor == 1, members, inflate(members, factor))
+    return scaled(factor * probable_factor(widened, doubt))
 
 
 def innovation(

@@ -62,7 +62,8 @@ def local_bridge(
     noise = jnp.diagonal(masked_noise(measurement.covariance, measured))
     among = localisation.among_measured(m, dtype)
     rules = settings.surprise, settings.doubt
-    members = adapt(members, alive, y, measurement, jnp.diag(noise), *rules, among)
+    reach = jnp.max(jnp.where(measured[None], taper, 0), axis=1)
+    members = adapt(members, alive, y, measurement, jnp.diag(noise), *rules, among, reach)
     predicted = measurement.predict(members)
     middle = jnp.mean(predicted, axis=0)
     deviations = jnp.where(measured[None], predicted - middle[None], 0)
