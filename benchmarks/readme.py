@@ -79,7 +79,9 @@ def untuned():
             if found is None:
                 row.append("")
                 continue
-            behind |= score in ("energy_score", "crps") and found.difference > 2
+            # not finite: a run of the default has failed
+            worse = found.difference > 2 or not np.isfinite(found.default)
+            behind |= score in ("energy_score", "crps") and worse
             row.append(
                 f"{found.default:.3g} / {found.rival:.3g} = {found.default / found.rival:.2f} "
                 f"({found.name.split()[0]}; {found.difference:+.1f} se)"
@@ -101,7 +103,7 @@ def untuned():
         "errors; coverage of its 90 % interval; runs that diverged: default / EnKF / SIR. Where",
         "the experiment has a localisation, the default uses it and a tuned LETKF is the third",
         "rival.",
-        f"Lost, by more than two standard errors: {lost} of {len(rows)}.",
+        f"Lost, by more than two standard errors or a failed run (nan): {lost} of {len(rows)}.",
         "",
         tables.markdown_table(header, rows),
         "",
