@@ -16,13 +16,13 @@ from __future__ import annotations
 import dataclasses
 import sys
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from common import save
 
 import kdediff_jax as kd
 from kdediff_jax import experiments
+from kdediff_jax.experiments.sweeps import ExperimentRun
 from kdediff_jax.sweeping import use_every_core
 
 SEEDS = tuple(range(2000, 2020))
@@ -35,23 +35,15 @@ LARGEST_LAG = 50
 LEVEL = 0.01
 
 
-def ranks_of(experiment, name, members):
-    """Return a run: seed -> the truth's rank among the members [t d], and whether it failed."""
+def runs(experiment, name, members):
+    """Return analyses [s t n d] and truths [s t d] after burn-in of the runs that did not fail."""
     cycles = min(experiment.num_cycles, CYCLES)
-    analysis = experiment.filter(name, members)
-
-    def run(point):
-        seed = point["seed"]
-        twin = experiment.twin(seed, members, cycles, jnp.dtype(jnp.float32))
-        key = jax.random.fold_in(jax.random.key(seed), 2)
-        result = kd.assimilate(
-            key, experiment.dynamics, experiment.observation, analysis, twin.ensemble, twin.ys,
-            save=lambda output: output.analysis,
-        )  # fmt: skip
-        below = jnp.sum(result.saved < twin.truth[:, None], axis=1, dtype=jnp.int32)
-        return {"ranks": below, "failed": jnp.any(~result.info.ok)}
-
-    return run
+    run = ExperimentRun(experiment, name, members, num_cycles=cycles, keep="ensembles")
+    found = kd.sweep(run, {"seed": SEEDS}).values
+    dtype = jnp.dtype(jnp.float32)
+    truths = np.stack([experiment.twin(s, members, cycles, dtype).truth for s in SEEDS])
+    sound, first = found["failed"] == 0, min(experiment.burn_in, cycles - 1)
+    return found["ensembles"][sound, first:], truths[sound, first:]
 
 
 def decorrelation(ranks):
@@ -63,21 +55,24 @@ def decorrelation(ranks):
     return LARGEST_LAG
 
 
-def calibration(ranks, members):
-    """Return the test of [s t d] ranks."""
+def calibration(ensembles, truths):
+    """Return the test of the ranks of [s t d] truths among [s t n d] members."""
+    n, d = ensembles.shape[2:]
+    ranks = (ensembles < truths[:, :, None]).sum(axis=2)
     lag = decorrelation(ranks)
-    kept = ranks[:, ::lag].reshape(-1, ranks.shape[-1])
-    counts = np.stack([np.bincount(column, minlength=members + 1) for column in kept.T])
-    _, p = kd.metrics.rank_flatness(jnp.asarray(counts))
-    tenth = kept * 10 // (members + 1)
-    share = np.mean((tenth == 0) | (tenth == 9))
-    expected = np.mean(np.isin(np.arange(members + 1) * 10 // (members + 1), (0, 9)))
+    thinned = (v[:, ::lag].reshape(-1, *v.shape[2:]) for v in (ensembles, truths))
+    counts = kd.metrics.rank_histogram(*thinned)
+    _, p = kd.metrics.rank_flatness(counts)
+    tenth = np.arange(n + 1) * 10 // (n + 1)
+    total = np.asarray(counts).sum(axis=0)
+    outer = np.isin(tenth, (0, 9))
     return {
         "lag": lag,
-        "ranks per coordinate": len(kept),
-        "p": min(1.0, float(np.min(p)) * len(counts)),
-        "tails": float(share / expected),
-        "deciles": np.stack([np.bincount(c, minlength=10) for c in tenth.T]).sum(0).tolist(),
+        "ranks per coordinate": int(total.sum()) // d,
+        "p": min(1.0, float(np.min(p)) * d),
+        "tails": float(total[outer].sum() / total.sum() / outer.mean()),
+        "deciles": np.bincount(tenth, weights=total).astype(int).tolist(),
+        "failed runs": len(SEEDS) - len(truths),
     }
 
 
@@ -90,10 +85,8 @@ def main(systems):
         experiment = dataclasses.replace(experiment, inflation=kd.SamplingInflation())
         body[system] = {}
         for label in FILTERS:
-            found = kd.sweep(ranks_of(experiment, label, int(members)), {"seed": SEEDS}).values
-            ranks = found["ranks"][:, min(experiment.burn_in, found["ranks"].shape[1] - 1) :]
-            row = calibration(ranks[~found["failed"]], int(members))
-            body[system][label] = row | {"failed runs": int(found["failed"].sum())}
+            row = calibration(*runs(experiment, label, int(members)))
+            body[system][label] = row
             shown = {k: v for k, v in row.items() if k != "deciles"}
             print(system, label, shown, flush=True)
     settings = {"cycles": CYCLES, "seeds": SEEDS, "level": LEVEL}

@@ -20,8 +20,10 @@ RESULTS = ROOT / "benchmarks" / "results"
 START, END = "<!-- measured:start -->\n", "<!-- measured:end -->"
 
 
-def load(name):
-    return json.loads((RESULTS / f"{name}.json").read_text())
+def section(name, make):
+    """Return the lines that `make` makes of a record, none if it is not there."""
+    path = RESULTS / f"{name}.json"
+    return make(json.loads(path.read_text())) if path.exists() else []
 
 
 def origin(record):
@@ -39,11 +41,9 @@ TITLES = {
 }
 
 
-def reproduced(name):
-    """Tables of one reproduction, if its record is there."""
-    if not (RESULTS / f"{name}.json").exists():
-        return []
-    record = load(name)
+def reproduced(record):
+    """Tables of one reproduction."""
+    name = record["experiment"]
     scoring, tuning = (len(record["plan"][key]) for key in ("scoring", "tuning"))
     score = tables.main_score(record)
     selected = tables.NAMES[record["selected by"]]
@@ -63,11 +63,8 @@ def reproduced(name):
     ]
 
 
-def untuned():
+def untuned(record):
     """The default filter against the best-tuned classical ones, cell by cell."""
-    if not (RESULTS / "untuned.json").exists():
-        return []
-    record = load("untuned")
     rows, lost = [], 0
     for cell, body in record["cells"].items():
         filters = body["filters"]
@@ -112,11 +109,8 @@ def untuned():
     ]
 
 
-def rank_histograms():
+def rank_histograms(record):
     """Whether the truth looks like one more member."""
-    if not (RESULTS / "rank_histograms.json").exists():
-        return []
-    record = load("rank_histograms")
     header = ["problem", "filter", "every k-th cycle", "ranks", "p", "tails"]
     rows, flat = [], 0
     for system, by in record["systems"].items():
@@ -140,11 +134,8 @@ def rank_histograms():
     ]
 
 
-def rules():
+def rules(record):
     """The cost of settings that choose themselves."""
-    if not (RESULTS / "rules.json").exists():
-        return []
-    record = load("rules")
     cases = record["cases"]
     labels = list(next(iter(cases.values())))
     header = ["one analysis, ms (of fixed bandwidths)"]
@@ -164,11 +155,8 @@ def rules():
     ]
 
 
-def bandwidth_rules():
+def bandwidth_rules(record):
     """The paper's kernel with bandwidths that are not tuned for the problem."""
-    if not (RESULTS / "bandwidth_rules.json").exists():
-        return []
-    record = load("bandwidth_rules")
     cases = record["cases"]
     header = ["energy score", *(f"{name}, N = {n}" for name, n in (c.split(":") for c in cases))]
     rows = []
@@ -194,11 +182,8 @@ def bandwidth_rules():
     ]
 
 
-def solvers():
+def solvers(record):
     """Accuracy beside cost, for N = 250."""
-    if not (RESULTS / "solvers.json").exists():
-        return []
-    record = load("solvers")
     default = record["default"]
     mixtures = [m for m in record["mixtures"] if m["N"] == 250]
     heads = [f"d = {m['d']}: evaluations, error" for m in mixtures]
@@ -238,11 +223,8 @@ def solvers():
     ]
 
 
-def low_variance():
+def low_variance(record):
     """The gain of low-variance draws."""
-    if not (RESULTS / "latents.json").exists():
-        return []
-    record = load("latents")
     cases = record["cases"]
     labels = [k for k in cases[0] if k.startswith(("latents", "mixture"))]
     header = ["draws", *(f"{c['experiment']}, N = {c['N']}" for c in cases)]
@@ -263,11 +245,8 @@ def low_variance():
     ]
 
 
-def sweep_grid():
+def sweep_grid(record):
     """The author's Lorenz-63 grid as one sweep."""
-    if not (RESULTS / "sweep_grid.json").exists():
-        return []
-    record = load("sweep_grid")
     seconds = record["seconds"]
     best = record["chosen by sliced W2"].items()
     chosen = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in best)
@@ -297,8 +276,7 @@ def sweep_grid():
     ]
 
 
-def analysis_cost():
-    record = load("analysis_cost")
+def analysis_cost(record):
     rows = record["analysis"]["d=3"]
     lines = [
         "### Speed",
@@ -342,18 +320,18 @@ def main():
     text = path.read_text()
     before, rest = text.split(START)
     _, after = rest.split(END)
-    sections = [
-        untuned(),
-        *(reproduced(name) for name in TITLES),
-        rank_histograms(),
-        low_variance(),
-        bandwidth_rules(),
-        rules(),
-        solvers(),
-        sweep_grid(),
-        analysis_cost(),
-    ]
-    lines = [line for section in sections for line in section]
+    sections = {
+        "untuned": untuned,
+        **dict.fromkeys(TITLES, reproduced),
+        "rank_histograms": rank_histograms,
+        "latents": low_variance,
+        "bandwidth_rules": bandwidth_rules,
+        "rules": rules,
+        "solvers": solvers,
+        "sweep_grid": sweep_grid,
+        "analysis_cost": analysis_cost,
+    }
+    lines = [line for name, make in sections.items() for line in section(name, make)]
     new = before + START + "\n".join(lines) + END + after
     if "--check" in sys.argv:
         sys.exit(0 if new == text else "README.md: the measured section is out of date")

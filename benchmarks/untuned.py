@@ -8,9 +8,9 @@ A cell is experiment:members, or experiment:members:noise:operator with another 
 Rules, the same for every cell: EnKF (which knows h and R, as the default filter does) tries 9
 inflations, SIR (which knows the density) 9 jitters, on tuning seeds 1000 to 1003, and the best by
 energy score runs on scoring seeds 2000 to 2009; the default filter runs on these as it is. Its own
-constants (noise budget, evidence, locality, surprise) were chosen once for all problems, on seeds 0
-to 15. At most 500 cycles (sakov2008 600), float32. Where the experiment has a localisation, the
-default uses it, and a tuned LETKF is a rival too. Differences are paired by seed. A run has
+constants (noise budget, evidence, locality, surprise, doubt) were chosen once for all problems, on
+seeds 0 to 15. At most 500 cycles (sakov2008 600), float32. Where the experiment has a localisation,
+the default uses it, and a tuned LETKF is a rival too. Differences are paired by seed. A run has
 diverged if a cycle failed or its energy score is not below that of the same members without any
 measurement.
 """

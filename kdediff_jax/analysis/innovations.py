@@ -86,14 +86,16 @@ def adapt(
     factor = surprise_factor(seen, surprise)
     wide = scaled(factor)
 
+    least = jnp.finfo(members.dtype).min / y.shape[0]  # finite: the sum of all components is, too
+
     def evidence(points: Array) -> Float[Array, " m"]:
         each = measurement.log_components(y, points, jnp.diagonal(noise))
         total = jax.nn.logsumexp(jnp.where(alive[:, None], each, -jnp.inf), axis=0)
-        return jnp.maximum(total, jnp.finfo(total.dtype).min / y.shape[0])
+        return jnp.maximum(total, least)
 
     before, after = evidence(members), evidence(wide)
     # where no member allows the measurement at all, nothing can speak against widening
-    impossible = jnp.any(measured & (before == jnp.finfo(before.dtype).min / y.shape[0]))
+    impossible = jnp.any(measured & (before == least))
     likelier = jnp.sum(jnp.where(measured, after - before, 0)) > math.log(ODDS)
     factor = jnp.where(likelier | impossible, factor, 1)
     widened = seen._replace(values=factor**2 * seen.values)
