@@ -1,8 +1,9 @@
 r"""Between ensemble Kalman and particle filter: how much of the likelihood each of them gets.
 
 The likelihood is split, p(y | x) = p^g p^(1 - g) (Frei and Künsch 2013). The first factor moves
-every member by a Kalman gain, with the noise R / g; the second weighs the moved members through the
-covariance kernel. g = 1 is a stochastic EnKF, g = 0 the kernel filter alone.
+every member by a Kalman gain, with the noise R / g; a step that overshoots is cut back. The second
+weighs the moved members through the covariance kernel. g = 1 is a stochastic EnKF, g = 0 the kernel
+filter alone.
 """
 
 from __future__ import annotations
@@ -148,6 +149,9 @@ def bridge(
     def at(share: Scalar, h: Scalar = h) -> Components:
         pull = share * innovation + jnp.sqrt(share) * perturbation
         step = dot(gains.gain(covariances, noise, share), pull[:, :, None])[:, :, 0]
+        response = measurement.predict(members + step) - predicted
+        response = jnp.where(measured[None], response, 0)
+        step = step * gains.secant(pull, response, noise, share)
         return condition(members + step, alive, y, measurement, h, 1 - share)
 
     if settings.kalman_share is None:

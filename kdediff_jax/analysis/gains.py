@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy.linalg import solve_triangular
 
 from .. import pairwise
 from .._typing import Array, Float, Scalar, like
@@ -90,6 +91,35 @@ def gain(
     share = like(noise, share)
     s = share * covariances.signal + noise[None]
     return jnp.swapaxes(jnp.linalg.solve(s, jnp.swapaxes(covariances.cross, 1, 2)), 1, 2)
+
+
+def secant(
+    pull: Float[Array, "n m"],
+    response: Float[Array, "n m"],
+    noise: Float[Array, "m m"],
+    share: Scalar | float = 1.0,
+) -> Float[Array, "n 1"]:
+    r"""Return the part of every member's step to take: all of it, unless it overshoots.
+
+    With e_i the innovation of a member and r_i = h(x_i + step_i) - h(x_i) what its step does to it,
+    the least |e_i - t r_i| in the metric of R^{-1} has t = <e_i, r_i> / <r_i, r_i>, cut to [0, 1].
+    For linear h and a gain of one covariance r = P_hh (P_hh + R)^{-1} e, and t is 1. Where h is
+    flat around a member and steep further on, a step by its slope goes beyond all reason.
+
+    Args:
+        pull: share times e_i.
+        response: r_i.
+        noise: R.
+        share: of the likelihood.
+    """
+    root = jnp.linalg.cholesky(noise)
+    e = solve_triangular(root, pull.T, lower=True)
+    r = solve_triangular(root, response.T, lower=True)
+    square = like(noise, share) * jnp.sum(r**2, axis=0)
+    part = jnp.sum(e * r, axis=0) / jnp.where(square > 0, square, 1)
+    # h at the step's end is not finite: no step
+    some = jnp.isfinite(square)
+    return jnp.where(square == 0, 1, jnp.where(some, jnp.clip(part, 0, 1), 0))[:, None]
 
 
 def dot(a: Array, b: Array) -> Array:
