@@ -42,7 +42,7 @@ def test_surprise_factor_makes_the_measurement_credible(x64):
         return float(e @ jnp.linalg.solve(f**2 * signal + noise, e))
 
     def factor(e):
-        return surprise_factor(innovation(e, signal, noise, jnp.asarray(4)), threshold)
+        return surprise_factor(innovation(e, signal, noise, jnp.ones(4, bool)), threshold)
 
     assert surprise(1.0) > bound and 1 < factor(e) < 10
     np.testing.assert_allclose(surprise(float(factor(e))), bound, rtol=1e-2)
@@ -63,7 +63,7 @@ def test_probable_factor_maximises_its_posterior(x64):
             s = np.exp(log_square) * signal + noise
             misfit = e @ np.linalg.solve(s, e) + np.linalg.slogdet(s)[1]
             log_posterior.append(-0.5 * misfit - 0.5 * (log_square / doubt) ** 2)
-        seen = innovation(*(jnp.asarray(v) for v in (e, signal, noise)), jnp.asarray(5))
+        seen = innovation(*(jnp.asarray(v) for v in (e, signal, noise)), jnp.ones(5, bool))
         found = 2 * np.log(probable_factor(seen, doubt))
         np.testing.assert_allclose(found, u[np.argmax(log_posterior)], atol=4e-3)
         assert probable_factor(seen, 0.0) == pytest.approx(1, abs=2e-3)
@@ -75,7 +75,7 @@ def test_the_spread_is_corrected_over_cycles(key):
     draw = jax.random.normal(key, (200, 40)) * 2**0.5  # truth: P = I
 
     def factor(e):
-        return probable_factor(innovation(e, signal, noise, jnp.asarray(40)), 0.3)
+        return probable_factor(innovation(e, signal, noise, jnp.ones(40, bool)), 0.3)
 
     found = jax.vmap(factor)(draw)
     sound = jax.vmap(factor)(draw * (1.25 / 2) ** 0.5)
@@ -135,6 +135,52 @@ def test_where_no_member_is_possible_it_is_widened(key, y):
     x = 0.1 * jax.random.normal(key, (200, 2))
     wide = judged(key, x, [y, 0.0], Uniform())
     assert np.isfinite(wide).all() and wide[:, 0].std() > 3 * x[:, 0].std()
+
+
+def judged_locally(key, x, y, near, doubt, std=0.5):
+    measurement = split(identity(std), key, x, jnp.zeros(()))
+    rules = jnp.asarray(THRESHOLD), jnp.asarray(doubt)
+    return adapt(x, ALIVE, jnp.asarray(y), measurement, measurement.covariance, *rules, near)
+
+
+def test_locally_only_the_coordinates_near_a_surprise_are_lost(key):
+    x = jax.random.normal(key, (200, 5))
+    near = jnp.eye(5) + 0.5 * jnp.eye(5, k=1) + 0.5 * jnp.eye(5, k=-1)
+    wide = judged_locally(key, x, jnp.zeros(5).at[0].set(20.0), near, 0.0)
+    assert wide[:, 0].std() > 3 * x[:, 0].std() and wide[:, 1].std() > 2 * x[:, 1].std()
+    np.testing.assert_array_equal(wide[:, 2:], x[:, 2:])
+    missing = jnp.full(5, jnp.nan).at[1:].set(0.0)
+    np.testing.assert_array_equal(judged_locally(key, x, missing, near, 0.0), x)
+
+
+def test_locally_a_surprise_does_not_move_the_common_factor(key):
+    """Sixty components say that the spread is right, twenty that it is far too small."""
+    x = jax.random.normal(key, (200, 80))
+    y = (1.25**0.5 * jax.random.normal(jax.random.key(5), (80,))).at[60:].set(15.0)
+    wide = judged_locally(key, x, y, jnp.eye(80), 0.3)
+    common = wide.std(axis=0)[:60] / x.std(axis=0)[:60]
+    np.testing.assert_allclose(common, common[0], rtol=1e-5)
+    assert 0.85 < common[0] < 1.15
+    assert (wide.std(axis=0)[60:] > 3 * x.std(axis=0)[60:]).all()
+    # what nothing near is measured of stays as it is
+    half = judged_locally(key, x, y, jnp.eye(80).at[0].set(0.0), 0.3)
+    np.testing.assert_array_equal(half[:, 0], x[:, 0])
+
+
+def test_components_that_are_missing_leave_the_bound_of_chi_square_alone(x64):
+    """As many components as few members can hold apart, and some missing."""
+    rng = np.random.default_rng(3)
+    a = rng.normal(size=(3, 6))
+    e = jnp.asarray(3 * rng.normal(size=6))
+    measured = jnp.arange(6) < 5
+    noise, signal = jnp.eye(6), jnp.asarray(a.T @ a)
+    both = jnp.outer(measured, measured)
+    signal, e = jnp.where(both, signal, 0.0), jnp.where(measured, e, 0.0)
+    seen = innovation(e, signal, noise, measured)
+    total = jnp.sum(seen.weights * seen.squares / (1 + seen.values))
+    wanted = e[:5] @ jnp.linalg.solve(signal[:5, :5] + jnp.eye(5), e[:5])
+    np.testing.assert_allclose(total, wanted, rtol=1e-10)
+    assert seen.mean == seen.half_variance == 5
 
 
 def test_a_lost_filter_finds_the_truth_again(key):

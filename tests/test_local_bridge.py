@@ -11,6 +11,7 @@ import pytest
 import kdediff_jax as kd
 from kdediff_jax import experiments
 from kdediff_jax.analysis.marginal import reweight
+from kdediff_jax.experiments.run import run_filter
 
 MATRIX = np.array([[1.0, 0.5, 0.0], [0.0, 1.0, -1.0]])
 STD = np.array([0.7, 0.4])
@@ -187,3 +188,12 @@ def test_positions_that_do_not_fit_are_named(key):
     x = jnp.zeros((5, 3))
     with pytest.raises(ValueError, match="expected positions of 3 coordinates"):
         local(where)(key, x, jnp.zeros(2), observation())
+
+
+def test_members_far_from_the_truth_find_it_through_a_saturating_measurement():
+    """`bao2024`: N(0, 1) members, a truth of standard deviation 3.6, its arctan measured."""
+    ex = experiments.load("bao2024")
+    twin = ex.twin(0, 20, 40, jnp.dtype("float32"))
+    found = run_filter(ex, ex.filter("kde-auto", 20), twin, 0).result.raise_if_failed()
+    error = kd.metrics.rmse(found.mean, twin.truth)
+    assert error[0] > 2 and jnp.mean(error[-10:]) < 0.1

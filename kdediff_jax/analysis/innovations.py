@@ -17,6 +17,10 @@ make the measurement so much likelier that it outweighs the odds against a lost 
 
 Componentwise (a composite likelihood, Varin, Reid and Firth 2011) as few members can estimate a
 density in one dimension, not in twenty.
+
+Where there is a localisation, components count as independent. Every coordinate can be lost by
+itself: its sums are weighted by the taper. The factor of all others is one, from the components
+that are no surprise; a few that saturate must not widen a whole field.
 """
 
 from __future__ import annotations
@@ -36,14 +40,21 @@ from .noise import Measurement
 
 ODDS = 20.0  # against a lost filter: with 1 sound runs are widened, 20 and 100 give the same scores
 LARGEST = 10.0  # factor that a surprise may give
+COMPONENT = 4.0  # standard deviations above what chi-square allows one component
 
 
 class Innovation(NamedTuple):
-    """Where R = I and P_hh is diagonal: its diagonal and the squared innovation [m], and m."""
+    """Where R = I and P_hh is diagonal: its diagonal, the squared innovation, and weights.
 
-    values: Float[Array, " m"]
-    squares: Float[Array, " m"]
-    components: Scalar
+    Weights are 1, or those of every component for every coordinate [d m]. Then the sums over the
+    measured components of weights and of squared weights: mean of D and half of its variance.
+    """
+
+    values: Float[Array, "*1 m"]
+    squares: Float[Array, "*1 m"]
+    weights: Float[Array, "*d m"]
+    mean: Float[Array, "*d"]
+    half_variance: Float[Array, "*d"]
 
 
 def adapt(
@@ -54,8 +65,7 @@ def adapt(
     noise: Float[Array, "m m"],
     surprise: Scalar,
     doubt: Scalar,
-    taper: Float[Array, "m m"] | None = None,
-    reach: Float[Array, " d"] | None = None,
+    near: Float[Array, "d m"] | None = None,
 ) -> Float[Array, "n d"]:
     """Return the forecast with its spread adapted about its mean.
 
@@ -67,22 +77,24 @@ def adapt(
         noise: R, missing components cut off.
         surprise: threshold of the Gaussian witness, see `surprise_factor`.
         doubt: s, see `probable_factor`.
-        taper: multiplies the sample covariance of the predictions, where there is a localisation.
-        reach: how much of the change a coordinate gets, from 0 to 1; all of it by default.
+        near: taper of every measurement for every coordinate, where there is a localisation.
     """
 
-    def scaled(factor: Scalar) -> Float[Array, "n d"]:
-        each = factor if reach is None else 1 + reach[None] * (factor - 1)
+    def scaled(factor: Float[Array, "*d"]) -> Float[Array, "n d"]:
+        each = factor if near is None else factor[None]
         return jnp.where(each == 1, members, inflate(members, each))
 
     measured = ~jnp.isnan(y)
     predicted = measurement.predict(members)
     middle = jnp.mean(predicted, axis=0)
     deviations = jnp.where(measured[None], predicted - middle[None], 0)
-    signal = dot(deviations.T, deviations) / (members.shape[0] - 1)
-    signal = signal if taper is None else taper * signal
     e = jnp.where(measured, jnp.where(measured, y, 0) - middle, 0)
-    seen = innovation(e, signal, noise, jnp.sum(measured))
+    if near is None:
+        signal = dot(deviations.T, deviations) / (members.shape[0] - 1)
+        seen = innovation(e, signal, noise, measured)
+    else:
+        variance = jnp.sum(deviations**2, axis=0) / (members.shape[0] - 1)
+        seen = componentwise(e, variance, jnp.diagonal(noise), jnp.where(measured[None], near, 0))
     factor = surprise_factor(seen, surprise)
     wide = scaled(factor)
 
@@ -93,20 +105,26 @@ def adapt(
         total = jax.nn.logsumexp(jnp.where(alive[:, None], each, -jnp.inf), axis=0)
         return jnp.maximum(total, least)
 
-    before, after = evidence(members), evidence(wide)
+    before, after = (evidence(x).reshape(seen.values.shape) for x in (members, wide))
+    counted = jnp.where(measured, seen.weights, 0) if near is None else seen.weights
     # where no member allows the measurement at all, nothing can speak against widening
-    impossible = jnp.any(measured & (before == least))
-    likelier = jnp.sum(jnp.where(measured, after - before, 0)) > math.log(ODDS)
+    impossible = jnp.any((counted > 0) & (before == least), axis=-1)
+    likelier = jnp.sum(counted * (after - before), axis=-1) > math.log(ODDS)
     factor = jnp.where(likelier | impossible, factor, 1)
-    widened = seen._replace(values=factor**2 * seen.values)
-    return scaled(factor * probable_factor(widened, doubt))
+    if near is None:
+        widened = seen._replace(values=factor**2 * seen.values)
+        return scaled(factor * probable_factor(widened, doubt))
+    common = probable_factor(credible(seen, measured), doubt)
+    # nothing is known far from every measurement
+    probable = 1 + jnp.max(seen.weights, axis=1) * (common - 1)
+    return scaled(jnp.where(factor > 1, factor, probable))
 
 
 def innovation(
     e: Float[Array, " m"],
     signal: Float[Array, "m m"],
     noise: Float[Array, "m m"],
-    components: Array,
+    measured: Bool[Array, " m"],
 ) -> Innovation:
     """Return the innovation e, 0 where nothing is measured, in the eigenbasis of P_hh and R."""
     root = jnp.linalg.cholesky(noise)
@@ -114,47 +132,68 @@ def innovation(
     half = solve_triangular(root, signal, lower=True)
     values, vectors = jnp.linalg.eigh(solve_triangular(root, half.T, lower=True))
     squares = jnp.matmul(vectors.T, e, precision="highest")[:, 0] ** 2
-    return Innovation(jnp.maximum(values, 0), squares, components.astype(e.dtype))
+    count = jnp.sum(measured, dtype=e.dtype)
+    return Innovation(jnp.maximum(values, 0), squares, jnp.ones_like(squares), count, count)
+
+
+def componentwise(
+    e: Float[Array, " m"],
+    variance: Float[Array, " m"],
+    noise: Float[Array, " m"],
+    near: Float[Array, "d m"],
+) -> Innovation:
+    """Return the innovation of components that count as independent, weighted by `near`."""
+    sums = jnp.sum(near, axis=1), jnp.sum(near**2, axis=1)
+    return Innovation((variance / noise)[None], (e**2 / noise)[None], near, *sums)
+
+
+def credible(seen: Innovation, measured: Bool[Array, " m"]) -> Innovation:
+    """Return the components that are no surprise by themselves, for a factor common to all."""
+    bound = 1 + COMPONENT * math.sqrt(2)
+    weights = measured[None] & (seen.squares <= bound * (1 + seen.values))
+    return seen._replace(weights=weights.astype(seen.values.dtype))
 
 
 def probable_factor(seen: Innovation, doubt: Scalar | float) -> Scalar:
     r"""Return the most probable factor of the anomalies, log f^2 ~ N(0, doubt^2) before.
 
-    With u = log f^2 and lambda_k, z_k^2 the `Innovation`, the root of
+    With u = log f^2 and lambda_k, z_k^2, w_k the `Innovation`, the root of
 
-        u / doubt^2 = 1/2 sum_k a_k (z_k^2 / (1 + e^u lambda_k) - 1),
+        u / doubt^2 = 1/2 sum_k w_k a_k (z_k^2 / (1 + e^u lambda_k) - 1),
         a_k = e^u lambda_k / (1 + e^u lambda_k).
     """
     largest = 2 * math.log(LARGEST)
 
     def more(u: Array) -> Array:
         scaled = jnp.exp(u) * seen.values
-        pull = jnp.sum(scaled / (1 + scaled) * (seen.squares / (1 + scaled) - 1))
-        return 0.5 * pull * like(u, doubt) ** 2 > u
+        pull = scaled / (1 + scaled) * (seen.squares / (1 + scaled) - 1)
+        return 0.5 * jnp.sum(seen.weights * pull) * like(u, doubt) ** 2 > u
 
-    return jnp.exp(0.5 * _bisect(more, -largest, largest, seen.values.dtype))
+    return jnp.exp(0.5 * _bisect(more, jnp.full((), -largest, seen.values.dtype), largest))
 
 
-def surprise_factor(seen: Innovation, threshold: Scalar | float) -> Scalar:
+def surprise_factor(seen: Innovation, threshold: Scalar | float) -> Float[Array, "*d"]:
     r"""Return the factor of the anomalies that makes a surprising measurement credible.
 
-    For a sound Gaussian forecast D is chi-square with m degrees of freedom. Where
-    D > m + threshold sqrt(2 m), the smallest factor f is taken for which D(f), computed with
-    f^2 P_hh, is not, at most 10; elsewhere 1.
+    For a sound Gaussian forecast D is a weighted sum of squares of mean m = sum_k w_k and variance
+    2 sum_k w_k^2. Where D > m + threshold sqrt(2 sum_k w_k^2), the smallest factor f is taken for
+    which D(f), computed with f^2 P_hh, is not, at most 10; elsewhere 1.
     """
-    m = seen.components
-    bound = m + like(m, threshold) * jnp.sqrt(2 * m)
+    bound = seen.mean + like(seen.mean, threshold) * jnp.sqrt(2 * seen.half_variance)
 
     def surprising(log_factor: Array) -> Array:
-        return jnp.sum(seen.squares / (1 + jnp.exp(2 * log_factor) * seen.values)) > bound
+        square = jnp.exp(2 * log_factor)[..., None]
+        parts = seen.weights * seen.squares / (1 + square * seen.values)
+        return jnp.sum(parts, axis=-1) > bound
 
-    found = _bisect(surprising, 0.0, math.log(LARGEST), m.dtype)
-    return jnp.exp(jnp.where(surprising(jnp.zeros((), m.dtype)), found, 0))
+    none = jnp.zeros_like(bound)
+    found = _bisect(surprising, none, math.log(LARGEST))
+    return jnp.exp(jnp.where(surprising(none), found, 0))
 
 
-def _bisect(more, low: float, high: float, dtype) -> Scalar:
+def _bisect(more, low: Float[Array, "*d"], high: float) -> Float[Array, "*d"]:
     """Return where `more` turns false, to a thousandth of 1."""
-    steps = math.ceil(math.log2((high - low) / 1e-3))
+    steps = math.ceil(math.log2(2 * math.log(LARGEST) * 2 / 1e-3))
 
     def halve(_: int, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = bracket
@@ -162,5 +201,4 @@ def _bisect(more, low: float, high: float, dtype) -> Scalar:
         up = more(middle)
         return jnp.where(up, middle, low), jnp.where(up, high, middle)
 
-    ends = jnp.full((), low, dtype), jnp.full((), high, dtype)
-    return lax.fori_loop(0, steps, halve, ends)[1]
+    return lax.fori_loop(0, steps, halve, (low, jnp.full_like(low, high)))[1]

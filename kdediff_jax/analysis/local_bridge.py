@@ -60,10 +60,8 @@ def local_bridge(
     taper = localisation.taper(d, m, dtype)
     measured = ~jnp.isnan(y)
     noise = jnp.diagonal(masked_noise(measurement.covariance, measured))
-    among = localisation.among_measured(m, dtype)
     rules = settings.surprise, settings.doubt
-    reach = jnp.max(jnp.where(measured[None], taper, 0), axis=1)
-    members = adapt(members, alive, y, measurement, jnp.diag(noise), *rules, among, reach)
+    members = adapt(members, alive, y, measurement, jnp.diag(noise), *rules, taper)
     predicted = measurement.predict(members)
     middle = jnp.mean(predicted, axis=0)
     deviations = jnp.where(measured[None], predicted - middle[None], 0)

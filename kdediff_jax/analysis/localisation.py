@@ -65,11 +65,6 @@ class Localisation(eqx.Module):
         self._check(d, jnp.shape(self.measured)[0])
         return self._between(self.state, self.state, dtype)
 
-    def among_measured(self, m: int, dtype: jnp.dtype) -> Float[Array, "m m"]:
-        """Return the same taper between measurements. Raises as `taper`."""
-        self._check(jnp.shape(self.state)[0], m)
-        return self._between(self.measured, self.measured, dtype)
-
     def _check(self, d: int, m: int) -> None:
         found = jnp.shape(self.state)[0], jnp.shape(self.measured)[0]
         if found != (d, m):
