@@ -86,6 +86,8 @@ def local_bridge(
     columns = (members - mean[None]).T, taper
     moved, freedom = lax.map(lambda c: column(*c), columns, batch_size=COORDINATES_AT_ONCE)
     moved = mean[None, None] + jnp.moveaxis(moved, 0, 2)  # share, member, coordinate
+    taken = jax.vmap(lambda x: _secant(x, innovation, middle, measurement, taper / effective[None]))
+    moved = members[None] + taken(moved)[:, None] * (moved - members[None])
     weigh = jax.vmap(lambda x, g: _log_weights(x, alive, y, measurement, noise, (1 - g) * taper))
     log_weights = weigh(moved, shares)  # share, coordinate, member
     sizes = jax.vmap(jax.vmap(kde.effective_sample_size))(log_weights)
@@ -107,6 +109,21 @@ def local_bridge(
         factor = _sampling(factor, freedom, n)
     factor = jnp.broadcast_to(like(members, factor), (d,))
     return Local(analysis, jnp.mean(sizes[place]), shares[place], factor)
+
+
+def _secant(
+    moved: Array, innovation: Array, middle: Array, measurement: Measurement, precision: Array
+) -> Float[Array, " d"]:
+    """Return the part of every coordinate's step to take, as `gains.secant`, near it.
+
+    Here the mean follows the innovation, and what its step does to the mean prediction counts.
+    """
+    response = jnp.mean(measurement.predict(moved), axis=0) - middle
+    response = jnp.where(innovation == 0, 0, response)
+    along = jnp.matmul(precision, innovation * response, precision="highest")
+    square = jnp.matmul(precision, response**2, precision="highest")
+    part = jnp.clip(along / jnp.where(square > 0, square, 1), 0, 1)
+    return jnp.where(square == 0, 1, jnp.where(jnp.isfinite(square), part, 0))
 
 
 def _sampling(rule: SamplingInflation, freedom: Float[Array, " d"], n: int) -> Array:

@@ -1,0 +1,246 @@
+r"""Pairwise sums over an ensemble, tile by tile, in plain XLA: any device, any derivative.
+
+For queries x_q and centres c_i with log-weights b_i and coordinate scales tau_j,
+
+    l_qi = b_i - 1/2 sum_j ((x_qj - c_ij) / tau_j)^2,
+    mean_q = sum_i softmax_i(l_qi) v_i,  shift_q = mean_q - x_q (v_i = c_i),
+    log_sum_q = logsumexp_i(l_qi).
+
+This is attention with a distance kernel. It is evaluated tile by tile with a running maximum
+(Milakov and Gimelshein 2018, arXiv 1805.02867), so that memory is O(N tile) and no N x N array
+exists, in the forward pass and in both directions of differentiation.
+
+Accuracy: callers centre the data first. Up to `DIFFERENCES_UP_TO` coordinates distances come from
+differences, whose rounding error is relative to the distance; above, from one product at full
+float precision (never TF32), whose error is about eps * |x|^2 / tau^2.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.scipy.special import ndtr
+
+from .._checks import count
+from .._typing import Array, Float, Scalar
+
+DIFFERENCES_UP_TO = 16
+_HIGHEST = lax.Precision.HIGHEST
+
+
+def default_tile(num_queries: int, num_centres: int, itemsize: int) -> tuple[int, int]:
+    """Return (query tile, centre tile) for the default device.
+
+    CPU: 1 MiB of logits, near the caches, and few rows against all centres up to 65,536: XLA does
+    not vectorise over a centre tile that a scan slices. GPU: 64 MiB, enough to fill the device.
+    Measured in `benchmarks/analysis_cost.py` (CPU only so far).
+    """
+    if jax.default_backend() == "cpu":
+        columns = _even_split(num_centres, 65_536)
+        rows = min(max(2**20 // (itemsize * columns), 8), 256)
+    else:
+        rows = _even_split(num_queries, 2048)
+        columns = _even_split(num_centres, max(2**26 // (itemsize * rows), 64))
+    return _even_split(num_queries, rows), columns
+
+
+def softmax_shift(
+    queries: Float[Array, "q d"],
+    centres: Float[Array, "n d"],
+    log_weights: Float[Array, " n"],
+    tau: Float[Array, " d"] | Scalar,
+    *,
+    tile: tuple[int, int] | None = None,
+) -> tuple[Float[Array, "q d"], Float[Array, " q"]]:
+    """Return the softmax-weighted mean of the centres minus the query, and the log-sum.
+
+    Args:
+        queries: points x, centred by the caller.
+        centres: kernel centres c_i, centred the same way; finite.
+        log_weights: b_i; -inf switches a centre off.
+        tau: kernel width, one number or one per coordinate.
+        tile: (query rows, centre rows) of a tile; None chooses for the device.
+
+    Returns:
+        shift [q d] in the state's units and log_sum [q] (no normalising constant).
+
+    Raises:
+        ValueError: a tile below one.
+    """
+    mean, log_sum = softmax_mean(queries, centres, centres, log_weights, tau, tile=tile)
+    return mean - queries, log_sum
+
+
+def softmax_mean(
+    queries: Float[Array, "q d"],
+    centres: Float[Array, "n d"],
+    values: Float[Array, "n v"],
+    log_weights: Float[Array, " n"],
+    tau: Float[Array, " d"] | Scalar,
+    *,
+    tile: tuple[int, int] | None = None,
+) -> tuple[Float[Array, "q v"], Float[Array, " q"]]:
+    """Return the softmax-weighted mean of any values carried by the centres, and the log-sum.
+
+    Arguments as `softmax_shift`, and `values`, one row per centre.
+    """
+    q, c = queries, centres
+    inverse = 1 / tau
+    # one common width can wait until the squares are summed
+    common = 0.5 * inverse**2 if jnp.ndim(tau) == 0 else jnp.asarray(0.5, q.dtype)
+    each = None if jnp.ndim(tau) == 0 else inverse
+
+    def reduce_tile(x, block, carry):
+        c_t, carried, b = block
+        top, acc = carry
+        logits = b[None] - common * _squared_distance(x, c_t, each)
+        new_top = lax.stop_gradient(jnp.maximum(top, jnp.max(logits, axis=1)))
+        p = jnp.exp(logits - new_top[:, None])
+        # the column of ones in the values gives the denominator from the same product
+        add = jnp.matmul(p, carried, precision=_HIGHEST)
+        return new_top, acc * jnp.exp(top - new_top)[:, None] + add
+
+    def finish(x, carry):
+        top, acc = carry
+        total = acc[:, -1]
+        return acc[:, :-1] / total[:, None], top + jnp.log(total)
+
+    lowest = jnp.finfo(q.dtype).min / 2  # finite, so that a tile of masked centres gives no NaN
+    width = values.shape[1] + 1
+
+    def start(x):
+        rows = x.shape[0]
+        return jnp.full((rows,), lowest, q.dtype), jnp.zeros((rows, width), q.dtype)
+
+    rows, cols = _tiles(q, c, tile)
+    blocks = _blocks(c, values, log_weights, cols)
+    return _scan_tiles(q, blocks, rows, start, reduce_tile, finish)
+
+
+def gaussian_cdf(
+    points: Float[Array, " q"],
+    centres: Float[Array, " n"],
+    weights: Float[Array, " n"],
+    width: Scalar,
+    *,
+    tile: tuple[int, int] | None = None,
+) -> Float[Array, " q"]:
+    """Return sum_i w_i Phi((x_q - c_i) / width), the distribution function of a 1-d mixture.
+
+    Args:
+        points: x.
+        centres: c_i.
+        weights: w_i, which sum to 1.
+        width: kernel width.
+        tile: as in `softmax_shift`.
+    """
+    x, c = points[:, None], centres[:, None]
+
+    def reduce_tile(x, block, carry):
+        c_t, w, _ = block
+        return carry + jnp.matmul(ndtr((x - c_t) / width), w[:, 0], precision=_HIGHEST)
+
+    rows, cols = _tiles(x, c, tile)
+    blocks = _blocks(c, weights[:, None], jnp.zeros_like(centres), cols)
+    return _scan_tiles(
+        x, blocks, rows, lambda x: jnp.zeros(x.shape[0], x.dtype), reduce_tile, lambda _, s: s
+    )
+
+
+def mean_distance(
+    a: Float[Array, "n d"], b: Float[Array, "m d"], *, tile: tuple[int, int] | None = None
+) -> Scalar:
+    """Return the mean Euclidean distance over all pairs of rows, 1/(n m) sum_ij |a_i - b_j|."""
+    centre = jnp.mean(b, axis=0, keepdims=True)
+    x, c = a - centre, b - centre
+
+    def reduce_tile(x, block, carry):
+        c_t, _, weight = block
+        squared = _squared_distance(x, c_t)
+        # the double where keeps the gradient at zero distance finite
+        zero = squared <= 0
+        distance = jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, squared)))
+        return carry + jnp.sum(jnp.where(weight[None] == 0, distance, 0), axis=1)
+
+    rows, cols = _tiles(x, c, tile)
+    blocks = _blocks(c, c[:, :1], jnp.zeros(c.shape[0], c.dtype), cols)
+    sums = _scan_tiles(
+        x, blocks, rows, lambda x: jnp.zeros(x.shape[0], x.dtype), reduce_tile, lambda _, s: s
+    )
+    return jnp.mean(sums) / b.shape[0]
+
+
+def _squared_distance(
+    x: Float[Array, "q d"], c_t: Float[Array, "d n"], inverse: Float[Array, " d"] | None = None
+) -> Float[Array, "q n"]:
+    """Return sum_j ((x_qj - c_jn) inverse_j)^2, by differences while d is small."""
+    d = x.shape[1]
+    if d <= DIFFERENCES_UP_TO:
+        total = jnp.zeros((), x.dtype)
+        for j in range(d):
+            difference = x[:, j, None] - c_t[None, j]
+            if inverse is not None:  # after the difference: before, rounding grows with |x| / tau
+                difference = difference * inverse[j]
+            total = total + difference * difference
+    else:
+        if inverse is not None:
+            x, c_t = x * inverse[None], c_t * inverse[:, None]
+        product = jnp.matmul(x, c_t, precision=_HIGHEST)
+        norms = jnp.sum(x * x, axis=1)[:, None] + jnp.sum(c_t * c_t, axis=0)[None]
+        total = jnp.maximum(norms - 2 * product, 0)
+    # the distances feed a maximum and an exponential: without the barrier XLA computes them twice
+    return lax.optimization_barrier(total) if d > 4 else total
+
+
+def _even_split(size: int, limit: int) -> int:
+    """Return the tile that splits `size` evenly into the fewest tiles of at most `limit`."""
+    parts = -(-size // limit)
+    return -(-size // parts)
+
+
+def _tiles(q: Array, c: Array, tile: tuple[int, int] | None) -> tuple[int, int]:
+    if tile is None:
+        return default_tile(q.shape[0], c.shape[0], q.dtype.itemsize)
+    for name, value in zip(("tile[0]", "tile[1]"), tile, strict=True):
+        count(name, value)
+    return min(tile[0], q.shape[0]), min(tile[1], c.shape[0])
+
+
+def _pad_rows(x: Array, tile: int, value: float = 0.0) -> Array:
+    """Pad to a whole number of tiles and split: [n ...] to [tiles tile ...]."""
+    extra = -x.shape[0] % tile
+    padded = jnp.pad(x, [(0, extra)] + [(0, 0)] * (x.ndim - 1), constant_values=value)
+    return padded.reshape(-1, tile, *x.shape[1:])
+
+
+def _blocks(c: Array, values: Array, log_weights: Array, cols: int) -> tuple[Array, Array, Array]:
+    """Split into tiles: centres transposed (contiguous coordinates), values and 1, log-weights."""
+    tiles, carried = _pad_rows(c, cols), _pad_rows(values, cols)
+    ones = jnp.ones((*tiles.shape[:2], 1), c.dtype)
+    with_ones = jnp.concatenate([carried, ones], axis=2)
+    return jnp.swapaxes(tiles, 1, 2), with_ones, _pad_rows(log_weights, cols, -jnp.inf)
+
+
+def _scan_tiles(
+    q: Array, blocks: tuple, rows: int, start: Callable, reduce_tile: Callable, finish: Callable
+):
+    """Run `reduce_tile` over all centre tiles for each query tile; loops only where needed."""
+    # rematerialising each tile keeps reverse mode O(N tile) as well
+    remat = functools.partial(jax.checkpoint, prevent_cse=False)
+
+    def one_query_tile(x):
+        if blocks[0].shape[0] == 1:
+            carry = reduce_tile(x, jax.tree.map(lambda b: b[0], blocks), start(x))
+        else:
+            step = remat(lambda carry, block: (reduce_tile(x, block, carry), None))
+            carry, _ = lax.scan(step, start(x), blocks)
+        return finish(x, carry)
+
+    if rows >= q.shape[0]:
+        return one_query_tile(q)
+    out = lax.map(remat(one_query_tile), _pad_rows(q, rows))
+    return jax.tree.map(lambda o: o.reshape(-1, *o.shape[2:])[: q.shape[0]], out)
