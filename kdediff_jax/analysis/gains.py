@@ -116,10 +116,13 @@ def secant(
     e = solve_triangular(root, pull.T, lower=True)
     r = solve_triangular(root, response.T, lower=True)
     square = like(noise, share) * jnp.sum(r**2, axis=0)
-    part = jnp.sum(e * r, axis=0) / jnp.where(square > 0, square, 1)
-    # h at the step's end is not finite: no step
-    some = jnp.isfinite(square)
-    return jnp.where(square == 0, 1, jnp.where(some, jnp.clip(part, 0, 1), 0))[:, None]
+    return part(jnp.sum(e * r, axis=0), square)[:, None]
+
+
+def part(along: Array, square: Array) -> Array:
+    """Return <e, r> / <r, r> cut to [0, 1]: 1 where nothing responds, 0 where r is not finite."""
+    cut = jnp.clip(along / jnp.where(square > 0, square, 1), 0, 1)
+    return jnp.where(square == 0, 1, jnp.where(jnp.isfinite(square), cut, 0))
 
 
 def dot(a: Array, b: Array) -> Array:

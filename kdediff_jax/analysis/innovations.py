@@ -106,10 +106,10 @@ def adapt(
         return jnp.maximum(total, least)
 
     before, after = (evidence(x).reshape(seen.values.shape) for x in (members, wide))
-    counted = jnp.where(measured, seen.weights, 0) if near is None else seen.weights
-    # where no member allows the measurement at all, nothing can speak against widening
-    impossible = jnp.any((counted > 0) & (before == least), axis=-1)
-    likelier = jnp.sum(counted * (after - before), axis=-1) > math.log(ODDS)
+    # where no member allows the measurement at all, nothing can speak against widening;
+    # a missing component has the same evidence, log n, before and after
+    impossible = jnp.any((seen.weights > 0) & (before == least), axis=-1)
+    likelier = jnp.sum(seen.weights * (after - before), axis=-1) > math.log(ODDS)
     factor = jnp.where(likelier | impossible, factor, 1)
     if near is None:
         widened = seen._replace(values=factor**2 * seen.values)

@@ -23,6 +23,7 @@ from jax import lax
 
 from .. import kde
 from .._typing import Array, Bool, Float, Scalar, like
+from . import gains
 from .bridge import CovarianceKernel
 from .covariance_kernel import masked_noise
 from .inflation import SamplingInflation
@@ -122,8 +123,7 @@ def _secant(
     response = jnp.where(innovation == 0, 0, response)
     along = jnp.matmul(precision, innovation * response, precision="highest")
     square = jnp.matmul(precision, response**2, precision="highest")
-    part = jnp.clip(along / jnp.where(square > 0, square, 1), 0, 1)
-    return jnp.where(square == 0, 1, jnp.where(jnp.isfinite(square), part, 0))
+    return gains.part(along, square)
 
 
 def _sampling(rule: SamplingInflation, freedom: Float[Array, " d"], n: int) -> Array:
