@@ -35,17 +35,14 @@ _HIGHEST = lax.Precision.HIGHEST
 def default_tile(num_queries: int, num_centres: int, itemsize: int) -> tuple[int, int]:
     """Return (query tile, centre tile) for the default device.
 
-    CPU: 1 MiB of logits, near the caches, and few rows against all centres up to 65,536: XLA does
-    not vectorise over a centre tile that a scan slices. GPU: 64 MiB, enough to fill the device.
-    Measured in `benchmarks/analysis_cost.py` (CPU only so far).
+    CPU: 2 MiB of logits (the caches of two cores), 1024 queries where there are as many. GPU:
+    64 MiB, enough to fill the device. `benchmarks/kernel_weights.py` measures the rule against the
+    best tile of a grid (CPU only so far).
     """
-    if jax.default_backend() == "cpu":
-        columns = _even_split(num_centres, 65_536)
-        rows = min(max(2**20 // (itemsize * columns), 8), 256)
-    else:
-        rows = _even_split(num_queries, 2048)
-        columns = _even_split(num_centres, max(2**26 // (itemsize * rows), 64))
-    return _even_split(num_queries, rows), columns
+    limit = 1024 if jax.default_backend() == "cpu" else 2048
+    budget = 2**21 if jax.default_backend() == "cpu" else 2**26
+    rows = _even_split(num_queries, limit)
+    return rows, _even_split(num_centres, max(budget // (itemsize * rows), 64))
 
 
 def softmax_shift(
@@ -222,7 +219,22 @@ def _blocks(c: Array, values: Array, log_weights: Array, cols: int) -> tuple[Arr
     tiles, carried = _pad_rows(c, cols), _pad_rows(values, cols)
     ones = jnp.ones((*tiles.shape[:2], 1), c.dtype)
     with_ones = jnp.concatenate([carried, ones], axis=2)
-    return jnp.swapaxes(tiles, 1, 2), with_ones, _pad_rows(log_weights, cols, -jnp.inf)
+    lowest = float(jnp.finfo(c.dtype).min)  # as good as -inf, and 0 * lowest is 0
+    finite = jnp.maximum(log_weights, lowest)
+    return jnp.swapaxes(tiles, 1, 2), with_ones, _pad_rows(finite, cols, lowest)
+
+
+def _own_array(c_t: Float[Array, "d n"], b: Float[Array, " n"]) -> tuple[Array, Array]:
+    """Return a tile that a scan sliced as an array of its own (CPU): a product with one.
+
+    Fused into the distances, the slice's index arithmetic keeps XLA from vectorising them (7 times
+    slower at d = 3), and a barrier is gone before fusion. Log-weights must be finite.
+    """
+    if jax.default_backend() != "cpu":
+        return c_t, b
+    both = jnp.concatenate([c_t, b[None]])
+    both = jnp.matmul(jnp.eye(both.shape[0], dtype=b.dtype), both, precision=_HIGHEST)
+    return both[:-1], both[-1]
 
 
 def _scan_tiles(
@@ -236,8 +248,13 @@ def _scan_tiles(
         if blocks[0].shape[0] == 1:
             carry = reduce_tile(x, jax.tree.map(lambda b: b[0], blocks), start(x))
         else:
-            step = remat(lambda carry, block: (reduce_tile(x, block, carry), None))
-            carry, _ = lax.scan(step, start(x), blocks)
+
+            def step(carry, block):
+                c_t, carried, b = block
+                c_t, b = _own_array(c_t, b)
+                return reduce_tile(x, (c_t, carried, b), carry), None
+
+            carry, _ = lax.scan(remat(step), start(x), blocks)
         return finish(x, carry)
 
     if rows >= q.shape[0]:

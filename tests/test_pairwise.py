@@ -102,7 +102,7 @@ def test_gradients_pass_through_the_tiles(x64, tile, d):
 def test_no_array_of_all_pairs_exists(reverse, d, tile):
     if tile is None and jax.default_backend() != "cpu":
         pytest.skip("an accelerator's own tile holds this many members at once")
-    n = 4096
+    n = 16384
 
     def forward(*args):
         return pairwise.softmax_shift(*args, tile=tile)
@@ -115,7 +115,7 @@ def test_no_array_of_all_pairs_exists(reverse, d, tile):
     shapes = [jax.ShapeDtypeStruct(s, jnp.float32) for s in ((n, d), (n, d), (n,), (d,))]
     compiled = jax.jit(function).lower(*shapes).compile()
     used = compiled.memory_analysis().temp_size_in_bytes
-    assert used < n * n * 4 / 5, f"{used / 2**20:.1f} MiB of temporaries"
+    assert used < n * n * 4 / 32, f"{used / 2**20:.1f} MiB of temporaries"
     assert f"[{n},{n}]" not in compiled.as_text()
 
 
