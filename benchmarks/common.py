@@ -14,13 +14,18 @@ from kdediff_jax.results import provenance
 RESULTS = Path(__file__).parent / "results"
 
 
-def interleaved_medians(calls: dict, *, repeats: int = 15) -> dict[str, float]:
-    """Return medians of several calls timed in turn: the machine's drift hits all alike."""
+def interleaved_medians(calls: dict, *, repeats: int = 15, settle: int = 0) -> dict[str, float]:
+    """Return medians of several calls timed in turn: the machine's drift hits all alike.
+
+    `settle` untimed calls go before each timed one: threads of the one before may still spin.
+    """
     for call in calls.values():
         jax.block_until_ready(call())
     times = {name: [] for name in calls}
     for _ in range(repeats):
         for name, call in calls.items():
+            for _ in range(settle):
+                jax.block_until_ready(call())
             begin = time.perf_counter()
             jax.block_until_ready(call())
             times[name].append(time.perf_counter() - begin)

@@ -3,7 +3,7 @@
     python benchmarks/kernel_weights.py       writes results/kernel_weights.json and .png
 
 One evaluation of the softmax-weighted mean of N centres at N queries, float32, compiled, calls
-interleaved, medians. Peers: the dense `jax.nn.softmax` expression, and PyKeOps' LazyTensor
+interleaved, medians, each timed call after an untimed one. Peers: the dense `jax.nn.softmax` expression, and PyKeOps' LazyTensor
 `sumsoftmaxweight` where `pykeops` is installed (it needs a C++ compiler). Floor: exponentials and
 fused multiply-adds per second of this machine, on data that stay in the cache. The tile rule is set
 against the best tile of a grid; memory is that of a process of its own beyond what it held before.
@@ -15,6 +15,7 @@ from __future__ import annotations
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -88,9 +89,7 @@ def speed(n, d, least):
     peer = keops(args[0], args[1], TAU)
     if peer is not None:
         calls["pykeops"] = peer
-    if n * n * d > 2**32:  # the dense expression holds N x N x d where XLA does not fuse it
-        calls.pop("dense") if jax.default_backend() != "cpu" else None
-    seconds = interleaved_medians(calls, repeats=9 if n > 10_000 else 21)
+    seconds = interleaved_medians(calls, repeats=9 if n > 10_000 else 31, settle=1)
     # per pair: an exponential, d + (d + 1) multiply-adds
     bound = least["nanoseconds per exponential"]
     bound += (2 * d + 1) * least["nanoseconds per multiply-add"]
@@ -148,13 +147,12 @@ def accuracy(n, d):
 
 
 def memory_of(n, d):
-    """Print the growth of this process's peak memory by one evaluation at N members, in MiB."""
-    warm = problem(4096, d)
-    jax.block_until_ready(tiled(*warm))
+    """Print the peak of this process's memory in one evaluation, compiled too, over before."""
     args = jax.block_until_ready(problem(n, d))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    before = pages * resource.getpagesize() / 2**20
     jax.block_until_ready(tiled(*args))
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**10)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10 - before)
 
 
 def planned(n, d, reverse):
