@@ -3,11 +3,11 @@
     python benchmarks/kernel_weights.py       writes results/kernel_weights.json and .png
 
 One evaluation of the softmax-weighted mean of N centres at N queries, float32, compiled, calls
-interleaved, medians, each timed call after an untimed one. Peers: the dense `jax.nn.softmax` expression, and PyKeOps' LazyTensor
-`sumsoftmaxweight` where `pykeops` is installed (it needs a C++ compiler). Floor: exponentials and
-fused multiply-adds per second of this machine, on data that stay in the cache. The tile rule is set
-against the best tile of a grid; memory is that of a process of its own beyond what it held before.
-On a GPU the same script runs without PyKeOps and without the memory of the host.
+interleaved, medians, each timed call after an untimed one. Peers: the dense `jax.nn.softmax`
+expression, and PyKeOps' LazyTensor `sumsoftmaxweight` where `pykeops` is installed (it needs a C++
+compiler). Floor: exponentials and fused multiply-adds per second of this machine, on data that stay
+in the cache. The tile rule is set against the best tile of a grid; memory is that of a process of
+its own over what it held before. On a GPU the same script runs without PyKeOps.
 """
 
 from __future__ import annotations

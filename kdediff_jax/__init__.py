@@ -51,6 +51,7 @@ _NAMES = {
         "ExactMixture",
         "ProbabilityFlow",
         "ReverseSDE",
+        "ShardedFlow",
         "per_member_pid",
     ),
     "schedules": ("AbstractSchedule", "VarianceExploding"),
@@ -118,6 +119,7 @@ if TYPE_CHECKING:
         ExactMixture,
         ProbabilityFlow,
         ReverseSDE,
+        ShardedFlow,
         per_member_pid,
     )
     from .schedules import AbstractSchedule, VarianceExploding

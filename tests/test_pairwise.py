@@ -173,3 +173,13 @@ def test_default_tiles_split_evenly_and_never_exceed_the_data(n):
         parts = -(-n // tile)
         assert 1 <= tile <= n
         assert parts * tile - n < parts  # padding below one row per tile
+
+
+def test_more_numbers_than_int32_can_count():
+    n, d = 120_000_000, 20  # compiled only: 2.4e9 numbers in the queries and in the centres each
+    shapes = [jax.ShapeDtypeStruct(s, jnp.float32) for s in ((n, d), (n, d), (n,), ())]
+    compiled = jax.jit(pairwise.softmax_shift).lower(*shapes).compile()
+    plan = compiled.memory_analysis()
+    assert plan.argument_size_in_bytes > 2 * 2**31 * 4
+    # copies of what came in, padded to whole tiles, and no more
+    assert 0 < plan.temp_size_in_bytes < 5 * n * (d + 1) * 4

@@ -1,6 +1,7 @@
 r"""Samplers of the conditional kernel density sum_i w_i N(x_i, h^2).
 
 ProbabilityFlow  deterministic reverse ODE from Gaussian latents, one adaptive diffrax solve.
+ShardedFlow      the same flow with its members over the devices of a mesh.
 ReverseSDE       stochastic reverse diffusion (Anderson 1982), fixed steps.
 ExactMixture     draw a component, add kernel noise: the law both above converge to.
 
@@ -11,6 +12,7 @@ from .base import AbstractSampler, SamplerStats
 from .exact_mixture import ExactMixture
 from .probability_flow import ProbabilityFlow, per_member_pid
 from .reverse_sde import ReverseSDE
+from .sharded import ShardedFlow
 
 __all__ = [
     "AbstractSampler",
@@ -18,5 +20,6 @@ __all__ = [
     "ProbabilityFlow",
     "ReverseSDE",
     "SamplerStats",
+    "ShardedFlow",
     "per_member_pid",
 ]
