@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 from comparison import RIVALS, compare
+from origin import origin
+from readme_speed import analysis_cost, kernel_weights, scaling
 
 from kdediff_jax.experiments import tables
 
@@ -24,14 +26,6 @@ def section(name, make):
     """Return the lines that `make` makes of a record, none if it is not there."""
     path = RESULTS / f"{name}.json"
     return make(json.loads(path.read_text())) if path.exists() else []
-
-
-def origin(record):
-    p = record["provenance"]
-    return (
-        f"{p['device']} ({p['platform']}), jax {p['jax']}, {p['created'][:10]}, "
-        f"commit {p['commit'][:10]}"
-    )
 
 
 TITLES = {
@@ -282,45 +276,6 @@ def sweep_grid(record):
     ]
 
 
-def analysis_cost(record):
-    rows = record["analysis"]["d=3"]
-    lines = [
-        "### Speed",
-        "",
-        "**One analysis, N = 250, d = 3**: the reverse flow against",
-        "`scipy.integrate.solve_ivp(RK45)` on the same ODE with `cdist` and `softmax`; error is",
-        "the distance to the exact end of the curve, in bandwidths.",
-        "",
-        "| solve | steps (rejected) | median, largest error | ms | times faster |",
-        "|---|---|---|---|---|",
-    ]
-    for name, row in rows.items():
-        error = row.get("error")
-        shown = f"{error['median']:.1g}, {error['max']:.1g}" if error else ""
-        lines.append(
-            f"| {name} | {row['steps']} ({row.get('rejected', '–')}) | {shown} "
-            f"| {row['milliseconds']:.1f} | {row['times faster than scipy']:.1f} |"
-        )
-    steps = ", ".join(
-        f"{rows['flow 1e-5']['steps']} at {d}" for d, rows in record["analysis"].items()
-    )
-    seconds = record["compile"]["kde"]["compile seconds"]
-    core = "; ".join(
-        f"{row['dense / tiled']:.1f} times at N = {row['N']}, d = {row['d']}"
-        for row in record["core"]
-        if row["N"] >= 4096
-    )
-    return [
-        *lines,
-        "",
-        f"Steps at tolerance 1e-5: {steps}. A 1000-cycle run compiles in {seconds:.1f} s. The",
-        f"tiled core is faster than the dense softmax by {core}.",
-        "",
-        f"({origin(record)}; a shared 2-core machine, medians of interleaved runs)",
-        "",
-    ]
-
-
 def main():
     path = ROOT / "README.md"
     text = path.read_text()
@@ -336,6 +291,8 @@ def main():
         "solvers": solvers,
         "sweep_grid": sweep_grid,
         "analysis_cost": analysis_cost,
+        "kernel_weights": kernel_weights,
+        "scaling": scaling,
     }
     lines = [line for name, make in sections.items() for line in section(name, make)]
     new = before + START + "\n".join(lines) + END + after

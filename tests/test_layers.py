@@ -29,7 +29,7 @@ ROWS = (
         *("samplers.base", "samplers", "analysis.covariance_kernel"),
         *("analysis.transform", "analysis.marginal", "analysis.innovations"),
     ),
-    ("analysis.shares",),
+    ("analysis.shares", "samplers.sharded"),
     ("analysis.bridge",),
     ("analysis.local_bridge",),
     ("analysis.base", "analysis", "analysis.product_kernel", "twin"),

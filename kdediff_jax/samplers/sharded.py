@@ -126,7 +126,7 @@ def _with_common_norm(flow: ProbabilityFlow, axis: str) -> ProbabilityFlow:
     """Return the flow with every `norm` of its controllers made the largest over a mesh axis."""
 
     def agree(path: tuple, leaf: Any) -> Any:
-        is_norm = path and getattr(path[-1], "name", "") == "norm" and callable(leaf)
+        is_norm = bool(path) and getattr(path[-1], "name", "") == "norm"
         return _largest(leaf, axis) if is_norm else leaf
 
     controller = jax.tree_util.tree_map_with_path(agree, flow.stepsize_controller)
