@@ -23,7 +23,7 @@ from scipy.spatial.distance import cdist
 from scipy.special import softmax
 
 import kdediff_jax as kd
-from kdediff_jax import experiments, pairwise
+from kdediff_jax import experiments
 
 N, TAU_MAX, BATCH = 250, 30.0, 10
 
@@ -159,36 +159,6 @@ def compile_times():
     return out
 
 
-def tiles():
-    """Time one evaluation of the core against the dense softmax expression."""
-
-    def dense(x, c, b, tau):
-        squared = jnp.sum((x[:, None] - c[None]) ** 2, axis=-1)
-        return jax.nn.softmax(b[None] - squared / (2 * tau**2), axis=1) @ c
-
-    rows = []
-    for n, d in ((250, 3), (1024, 3), (4096, 3), (4096, 20), (16384, 3)):
-        x, c = (jax.random.normal(jax.random.key(k), (n, d)) for k in (0, 1))
-        args = (x, c, jnp.zeros(n), jnp.asarray(0.3))
-        tiled = jax.jit(lambda x, c, b, tau: x + pairwise.softmax_shift(x, c, b, tau)[0])
-        jitted = jax.jit(dense)
-        calls = {
-            name: lambda f=f, args=args: f(*args)
-            for name, f in (("tiled", tiled), ("dense", jitted))
-        }
-        seconds = interleaved_medians(calls, repeats=21 if n < 10_000 else 5)
-        rows.append(
-            {
-                "N": n,
-                "d": d,
-                "tile": pairwise.default_tile(n, n, 4),
-                **{f"{k} ns per pair": 1e9 * v / n**2 for k, v in seconds.items()},
-                "dense / tiled": seconds["dense"] / seconds["tiled"],
-            }
-        )
-    return rows
-
-
 def main():
     problems = {
         3: mixture("lorenz63-z", N),
@@ -199,7 +169,6 @@ def main():
         "analysis": {f"d={d}": compare(*p) for d, p in problems.items()},
         "posterior accuracy d=3": posterior_accuracy(*problems[3]),
         "compile": compile_times(),
-        "core": tiles(),
     }
     for title, rows in body["analysis"].items():
         for name, row in rows.items():
@@ -207,8 +176,6 @@ def main():
     for title in ("posterior accuracy d=3", "compile"):
         for name, row in body[title].items():
             print(title, name, row)
-    for row in body["core"]:
-        print(row)
     save("analysis_cost", {"members": N, "tau_max": TAU_MAX}, body)
 
 
