@@ -16,7 +16,6 @@ from __future__ import annotations
 import dataclasses
 import sys
 
-import jax.numpy as jnp
 import numpy as np
 from common import save
 
@@ -40,10 +39,8 @@ def runs(experiment, name, members):
     cycles = min(experiment.num_cycles, CYCLES)
     run = ExperimentRun(experiment, name, members, num_cycles=cycles, keep="ensembles")
     found = kd.sweep(run, {"seed": SEEDS}).values
-    dtype = jnp.dtype(jnp.float32)
-    truths = np.stack([experiment.twin(s, members, cycles, dtype).truth for s in SEEDS])
     sound, first = found["failed"] == 0, min(experiment.burn_in, cycles - 1)
-    return found["ensembles"][sound, first:], truths[sound, first:]
+    return found["ensembles"][sound, first:], found["truth"][sound, first:]
 
 
 def decorrelation(ranks):

@@ -49,6 +49,7 @@ _NAMES = {
     "samplers": (
         "AbstractSampler",
         "ExactMixture",
+        "ExponentialMultistep",
         "ProbabilityFlow",
         "ReverseSDE",
         "ShardedFlow",
@@ -117,6 +118,7 @@ if TYPE_CHECKING:
     from .samplers import (
         AbstractSampler,
         ExactMixture,
+        ExponentialMultistep,
         ProbabilityFlow,
         ReverseSDE,
         ShardedFlow,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from kdediff_jax import results
-from kdediff_jax.cli.app import app
+from kdediff_jax.cli.app import app, keep_programs
 from kdediff_jax.experiments import CATALOGUE, FILTERS
 
 QUICK = ["--cycles", "4", "-n", "20"]
@@ -167,3 +168,14 @@ def test_existing_results_need_force(invoke, tmp_path):
     shown = invoke("run", "toy-bimodal", *QUICK, "-f", "enkf", "-o", tmp_path, "--force")
     assert shown.exit_code == 0, shown.output
     assert results.read(tmp_path / "toy-bimodal.nc").sizes["cycle"] == 4
+
+
+def test_programs_are_kept_in_the_cache_unless_jax_is_told_otherwise(monkeypatch, tmp_path):
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "to be restored")
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    keep_programs()
+    assert os.environ["JAX_COMPILATION_CACHE_DIR"] == str(tmp_path / "kdediff")
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "elsewhere")
+    keep_programs()
+    assert os.environ["JAX_COMPILATION_CACHE_DIR"] == "elsewhere"

@@ -22,7 +22,14 @@ ROWS = (
         *("analysis.resampling", "analysis.inflation", "analysis.localisation"),
     ),
     (
-        *("bandwidths", "leave_one_out", "kalman", "samplers.exponential", "heavy_tails"),
+        *(
+            "bandwidths",
+            "leave_one_out",
+            "kalman",
+            "samplers.exponential",
+            "samplers.first_step",
+            "heavy_tails",
+        ),
         *("analysis.noise", "analysis.gains", "analysis.sites"),
     ),
     (

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
+from jax import lax
 
 from .._checks import ensemble, vector
 from .._typing import Array, Bool, Float, Int, Key, Scalar, like
@@ -114,13 +115,18 @@ def with_stand_ins(
     """Return the ensemble with non-finite rows replaced by copies of finite ones, and the mask."""
     finite = jnp.all(jnp.isfinite(forecast), axis=1)
     alive = finite if alive is None else alive & finite
-    n = forecast.shape[0]
-    survivors = jnp.argsort(~alive, stable=True)
-    index = jnp.arange(n)
-    source = jnp.where(alive, index, survivors[index % jnp.maximum(jnp.sum(alive), 1)])
-    stand_in = forecast[source]
-    # with no survivor at all there is nothing to copy; the result is flagged by `guard`
-    return jnp.where(jnp.isfinite(stand_in), stand_in, 0), alive
+
+    def replaced(forecast: Array) -> Array:
+        n = forecast.shape[0]
+        survivors = jnp.argsort(~alive, stable=True)
+        index = jnp.arange(n)
+        source = jnp.where(alive, index, survivors[index % jnp.maximum(jnp.sum(alive), 1)])
+        stand_in = forecast[source]
+        # with no survivor at all there is nothing to copy; the result is flagged by `guard`
+        return jnp.where(jnp.isfinite(stand_in), stand_in, 0)
+
+    # the sort is a good part of a small filter's time, and seldom needed
+    return lax.cond(jnp.all(alive), lambda forecast: forecast, replaced, forecast), alive
 
 
 def guard(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from .._checks import choice, vector
 from .._typing import Array, Bool, Float, Key, Number, Scalar, like, tunable
@@ -96,7 +97,19 @@ def _solve(s: Float[Array, "m m"], b: Float[Array, "m d"]) -> Float[Array, "m d"
     scale = jnp.sqrt(jnp.diagonal(s))
     scale = jnp.where(scale > 0, scale, 1)[:, None]
     s, b = s / (scale * scale.T), b / scale
+    # NaN, where S is not definite, compares as False, and must not reach a derivative
+    pivots = jnp.diagonal(jnp.linalg.cholesky(lax.stop_gradient(s)))
+    definite = jnp.min(pivots) ** 2 > s.shape[0] * jnp.finfo(s.dtype).eps
+    # eigenvectors take several times as long: only where they are needed
+    return lax.cond(definite, _solve_definite, _solve_any, s, b) / scale
+
+
+def _solve_definite(s: Float[Array, "m m"], b: Float[Array, "m d"]) -> Float[Array, "m d"]:
+    return jax.scipy.linalg.cho_solve((jnp.linalg.cholesky(s), True), b)
+
+
+def _solve_any(s: Float[Array, "m m"], b: Float[Array, "m d"]) -> Float[Array, "m d"]:
     values, vectors = jnp.linalg.eigh(s)
     floor = jnp.max(jnp.abs(values)) * s.shape[0] * jnp.finfo(s.dtype).eps
     inverse = jnp.where(values > floor, 1 / jnp.where(values > floor, values, 1), 0)
-    return dot(vectors, inverse[:, None] * dot(vectors.T, b)) / scale
+    return dot(vectors, inverse[:, None] * dot(vectors.T, b))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from .. import kde
 from .._checks import choice, positive
@@ -73,13 +74,18 @@ class SIR(AbstractAnalysis):
         shift = jnp.matmul(weights, centred, precision="highest")
         draw_key, jitter_key = jax.random.split(key)
         drawn = resample(draw_key, log_weights, n, self.resampling)
-        anomalies = (centred - shift[None]) * jnp.sqrt(weights)[:, None]
-        covariance = jnp.matmul(anomalies.T, anomalies, precision="highest")
-        values, vectors = jnp.linalg.eigh(covariance)
-        root = vectors * jnp.sqrt(jnp.maximum(values, 0))[None]
-        z = jax.random.normal(jitter_key, (n, d), forecast.dtype)
         width = like(forecast, self.jitter) * n ** (-1 / (d + 4))
-        noise = width * jnp.matmul(z, root.T, precision="highest")
+
+        def kernel_noise() -> Array:
+            anomalies = (centred - shift[None]) * jnp.sqrt(weights)[:, None]
+            covariance = jnp.matmul(anomalies.T, anomalies, precision="highest")
+            values, vectors = jnp.linalg.eigh(covariance)
+            root = vectors * jnp.sqrt(jnp.maximum(values, 0))[None]
+            z = jax.random.normal(jitter_key, (n, d), forecast.dtype)
+            return width * jnp.matmul(z, root.T, precision="highest")
+
+        # without jitter the eigenvectors are a waste of time
+        noise = lax.cond(width > 0, kernel_noise, lambda: jnp.zeros_like(forecast))
         if self.jittered == "duplicates":
             place = jnp.arange(n)
             first = place == jnp.full(n, n).at[drawn].min(place)[drawn]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -105,7 +106,7 @@ def run(
     ] = None,
     start: Annotated[str, typer.Option(help='"matched" or "prior" (the paper\'s).')] = "matched",
     tolerance: Annotated[
-        float | None, typer.Option(help="Tolerance of the reverse flow's solver.")
+        float | None, typer.Option(help="Tolerance of the reverse flow's solver (default 2e-2).")
     ] = None,
     inflation: Annotated[float | None, typer.Option(help="EnKF inflation.")] = None,
     jitter: Annotated[float | None, typer.Option(help="SIR jitter.")] = None,
@@ -275,8 +276,19 @@ def _files(folder: Path, name: str, force: bool) -> tuple[Path, Path]:
         fail(str(error))
 
 
+def keep_programs() -> None:
+    """Let JAX keep compiled programs on disk from one command to the next.
+
+    JAX's own variables have the last word: `JAX_COMPILATION_CACHE_DIR` says where, and
+    `JAX_ENABLE_COMPILATION_CACHE=false` switches it off. It reads them when it is imported.
+    """
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kdediff"
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder))
+
+
 def main() -> None:
     """Run the command line."""
+    keep_programs()
     try:
         app()
     except KeyboardInterrupt:

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -112,10 +113,12 @@ def _filter(experiment: Experiment, name: str, settings: Settings):
     flow = ProbabilityFlow(start=settings.start)
     if settings.tau_max is not None:
         flow = dataclasses.replace(flow, schedule=VarianceExploding(tau_max=settings.tau_max))
-    if settings.tolerance is not None and not 0 < settings.tolerance < 1:
-        raise ValueError(f"tolerance: expected between 0 and 1, got {settings.tolerance}")
     if settings.tolerance is not None:
+        if not 0 < settings.tolerance < 1:
+            raise ValueError(f"tolerance: expected between 0 and 1, got {settings.tolerance}")
         flow = dataclasses.replace(flow, stepsize_controller=per_member_pid(settings.tolerance))
+        if settings.tolerance < 1e-4:  # the default solver's order is three
+            flow = dataclasses.replace(flow, solver=diffrax.Dopri5())
     return experiment.filter(
         name,
         settings.members,

@@ -62,7 +62,8 @@ class ExperimentRun(eqx.Module):
         num_cycles: cycles to run; the experiment's if None.
         posteriors: reference draws, see `references`; adds `sliced_w2` to the scores.
         blind: every measurement is missing: what the members say unfiltered.
-        keep: "ensembles" adds the analysis ensembles, "iterations" the solver's accepted and
+        keep: "ensembles" adds the analysis ensembles and the truth (of this very program: another
+            one's rounding gives another chaotic path), "iterations" the solver's accepted and
             rejected steps of every cycle.
 
     Returns, called with a point: a dict of scores, NaN where a cycle failed (`failed` counts them).
@@ -119,7 +120,7 @@ class ExperimentRun(eqx.Module):
             for name, value in scores.items()
         }
         if self.keep == "ensembles":
-            scores["ensembles"] = result.saved
+            scores |= {"ensembles": result.saved, "truth": twin.truth}
         if self.keep == "iterations":
             scores["iterations"] = result.info.num_steps + result.info.num_rejected
         return scores

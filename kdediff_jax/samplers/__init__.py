@@ -6,17 +6,21 @@ ReverseSDE       stochastic reverse diffusion (Anderson 1982), fixed steps.
 ExactMixture     draw a component, add kernel noise: the law both above converge to.
 
 All take (key, n, centres, log_weights, bandwidth) and return equally weighted samples.
+ExponentialMultistep is the flows' diffrax solver: one evaluation of the denoiser per step.
 """
 
 from .base import AbstractSampler, SamplerStats
 from .exact_mixture import ExactMixture
+from .exponential import DrivenTerm, ExponentialMultistep
 from .probability_flow import ProbabilityFlow, per_member_pid
 from .reverse_sde import ReverseSDE
 from .sharded import ShardedFlow
 
 __all__ = [
     "AbstractSampler",
+    "DrivenTerm",
     "ExactMixture",
+    "ExponentialMultistep",
     "ProbabilityFlow",
     "ReverseSDE",
     "SamplerStats",

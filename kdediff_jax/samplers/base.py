@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 from typing import Any, NamedTuple
 
+import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ from .. import pairwise
 from .._checks import ensemble, per_coordinate, positive, same_members
 from .._typing import Array, Bool, Float, Int, Key, Scalar, like
 from ..schedules import AbstractSchedule
+from .exponential import DrivenTerm, ExponentialMultistep
 
 
 class SamplerStats(NamedTuple):
@@ -72,10 +74,27 @@ class Transport(NamedTuple):
 
     def pull(self, schedule: AbstractSchedule, t: Any, x: Float[Array, "n d"]) -> Array:
         """Return (d log tau / dt) (m(x) - x)."""
-        t = like(x, t)
-        tau = schedule.tau(t, self.tau_min, self.tau_max) / self.scale
-        shift, _ = pairwise.softmax_shift(x, self.centres, self.log_weights, tau)
-        return _row(schedule.rate(t, self.tau_min, self.tau_max), x) * shift
+        rate = schedule.rate(like(x, t), self.tau_min, self.tau_max)
+        return _row(rate, x) * self.shift(schedule, t, x)
+
+    def shift(self, schedule: AbstractSchedule, t: Any, x: Float[Array, "n d"]) -> Array:
+        """Return m(x) - x."""
+        tau = schedule.tau(like(x, t), self.tau_min, self.tau_max) / self.scale
+        return pairwise.softmax_shift(x, self.centres, self.log_weights, tau)[0]
+
+    def reverse_flow(self, schedule: AbstractSchedule, solver: diffrax.AbstractSolver) -> Any:
+        """Return dx = (x - m) d log tau as the solver takes it: by u = log tau, or by t."""
+        if not isinstance(solver, ExponentialMultistep):
+            return diffrax.ODETerm(lambda t, x, args: -self.pull(schedule, t, x))
+        dtype, width = self.centres.dtype, self.centres.shape[1:]
+
+        def increment(t0: Any, t1: Any) -> Array:
+            before, after = (
+                schedule.tau(jnp.asarray(t, dtype), self.tau_min, self.tau_max) for t in (t0, t1)
+            )
+            return jnp.broadcast_to(jnp.log(after / before), width)[None]
+
+        return DrivenTerm(lambda t, x, args: -self.shift(schedule, t, x), increment)
 
     def restore(self, x: Float[Array, "n d"]) -> Float[Array, "n d"]:
         """Return points in the state's own coordinates."""

@@ -17,7 +17,6 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
-from .. import latents as _latents
 from .._checks import ensemble
 from .._typing import Array, Float, Key, Scalar
 from .base import AbstractSampler, SamplerStats
@@ -71,9 +70,7 @@ class ShardedFlow(AbstractSampler):
         bandwidth: Float[Array, " d"] | Scalar,
     ) -> tuple[Float[Array, "n d"], SamplerStats]:
         """Draw latents, the same on every device, and transport them."""
-        centres = ensemble("centres", centres, minimum=1)
-        z = _latents.draw(key, n, centres.shape[1], centres.dtype, self.flow.latents)
-        return self.sample(z, centres, log_weights, bandwidth)
+        return self.sample(self.flow.draw(key, n, centres), centres, log_weights, bandwidth)
 
     def sample(
         self,
