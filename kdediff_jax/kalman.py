@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ._checks import ensemble, vector
+from ._linalg import solve
 from ._typing import Array, Float, like
 from .dynamics.linear_gaussian import LinearGaussian
 
@@ -37,7 +38,7 @@ def analysis(
     both = measured[:, None] & measured[None, :]
     r = jnp.where(both, noise, 0) + jnp.diag(jnp.where(measured, 0, 1).astype(noise.dtype))
     s = _dot(h, covariance, h.T) + r
-    gain = jnp.linalg.solve(s, _dot(h, covariance)).T
+    gain = solve(s, _dot(h, covariance)).T
     rest = jnp.eye(mean.shape[0], dtype=mean.dtype) - _dot(gain, h)
     innovation = jnp.where(measured, jnp.where(measured, y, 0) - _dot(h, mean), 0)
     return mean + _dot(gain, innovation), _dot(rest, covariance, rest.T) + _dot(gain, r, gain.T)

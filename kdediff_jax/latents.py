@@ -20,6 +20,7 @@ import numpy as np
 from jax.scipy.special import ndtri
 
 from ._checks import choice
+from ._linalg import eigh, solve
 from ._typing import Array, Float, Key
 
 QUASI_DIMENSIONS = 5
@@ -61,7 +62,7 @@ def match_moments(z: Float[Array, "n d"]) -> Float[Array, "n d"]:
     z = z - jnp.mean(z, axis=0, keepdims=True)
     if n < 2 * (d + 1):  # too few draws to whiten
         return z / jnp.sqrt(jnp.mean(z**2, axis=0, keepdims=True))
-    values, vectors = jnp.linalg.eigh(jnp.matmul(z.T, z, precision="highest") / n)
+    values, vectors = eigh(jnp.matmul(z.T, z, precision="highest") / n)
     # the symmetric root keeps each latent close to where it was drawn
     root = jnp.matmul(vectors / jnp.sqrt(values)[None], vectors.T, precision="highest")
     return jnp.matmul(z, root, precision="highest")
@@ -84,7 +85,7 @@ def uncorrelated(z: Float[Array, "n d"], others: Float[Array, "n k"]) -> Float[A
     unit = others / jnp.where(size > 0, size, 1)
     gram = jnp.matmul(unit.T, unit, precision="highest")
     ridge = n * 10 * jnp.finfo(z.dtype).eps * jnp.eye(others.shape[1], dtype=z.dtype)
-    slope = jnp.linalg.solve(gram + ridge, jnp.matmul(unit.T, z, precision="highest"))
+    slope = solve(gram + ridge, jnp.matmul(unit.T, z, precision="highest"))
     return match_moments(z - jnp.matmul(unit, slope, precision="highest"))
 
 

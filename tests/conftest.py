@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,18 @@ import kdediff_jax as kd
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def drop_programs():
+    """Forget a module's compiled programs after it.
+
+    Each holds memory maps; with those of a whole suite a process comes to the kernel's bound
+    (65,530 by default), and the next compilation ends in a segmentation fault.
+    """
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture(params=["float32", "float64"])

@@ -13,6 +13,7 @@ import kdediff_jax
 # A package's name stands for its modules that are not listed themselves.
 ROWS = (
     ("_typing", "_checks"),
+    ("_linalg",),
     (
         *("pairwise", "schedules", "latents", "metrics", "sweeping", "tuning", "plots"),
         "dynamics.integrators",
@@ -162,3 +163,15 @@ def test_assimilation_knows_no_concrete_scheme():
 @pytest.mark.parametrize("module", FILES)
 def test_no_module_over_350_lines(module):
     assert len(FILES[module].read_text().splitlines()) <= 350
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m != "_linalg"])
+def test_lapack_is_called_in_one_place(module):
+    """Anything else can wait for itself on the CPU, see `_linalg`."""
+    names = ("eigh", "cholesky", "solve", "solve_triangular", "cho_solve", "inv", "svd", "qr", "lu")
+    used = [
+        ast.unparse(node)
+        for node in ast.walk(ast.parse(FILES[module].read_text()))
+        if isinstance(node, ast.Attribute) and node.attr in names
+    ]
+    assert not used

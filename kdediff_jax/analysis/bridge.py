@@ -16,10 +16,11 @@ import jax.numpy as jnp
 
 from .. import kde, latents
 from .._checks import choice, concrete, positive
+from .._linalg import cholesky, solve_lower
 from .._typing import Array, Bool, Float, Key, Number, Scalar, like, tunable
 from ..bandwidths import silverman
 from . import gains
-from .covariance_kernel import Components, cholesky, condition, masked_noise
+from .covariance_kernel import Components, condition, floored_root, masked_noise
 from .gains import dot
 from .inflation import SamplingInflation, check_inflation, resolve_inflation
 from .innovations import adapt
@@ -144,7 +145,7 @@ def bridge(
     innovation = jnp.where(measured[None], jnp.where(measured, told, 0)[None] - predicted, 0)
     draws = latents.draw(key, n, y.shape[0], members.dtype, "independent-matched")
     draws = latents.uncorrelated(draws, anomalies)
-    perturbation = jnp.where(measured[None], dot(draws, jnp.linalg.cholesky(noise).T), 0)
+    perturbation = jnp.where(measured[None], dot(draws, cholesky(noise).T), 0)
 
     def at(share: Scalar, h: Scalar = h) -> Components:
         pull = share * innovation + jnp.sqrt(share) * perturbation
@@ -183,8 +184,8 @@ def _local(
 ) -> gains.Covariances:
     """Return a gain's covariances per member; infinite locality is the whole ensemble."""
     n = anomalies.shape[0]
-    root = cholesky(dot(anomalies.T, anomalies) / (n - 1))
-    whitened = jax.scipy.linalg.solve_triangular(root, anomalies.T, lower=True).T
+    root = floored_root(dot(anomalies.T, anomalies) / (n - 1))
+    whitened = solve_lower(root, anomalies.T).T
     width = like(anomalies, locality)
     finite = jnp.isfinite(width)
     near = gains.neighbourhoods(whitened, root, deviations, jnp.where(finite, width, 1))

@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from .. import kde
+from .._linalg import cholesky, solve_lower
 from .._typing import Array, Bool, Float, Scalar, like
 from .gains import dot
 from .noise import Measurement
@@ -75,19 +76,19 @@ def condition(
         predicted = jnp.where(measured[None], predicted, 0)
         signal = h2 * dot(predicted.T, predicted) / (n - 1)
         cross = h2 * dot(anomalies.T, predicted) / (n - 1)
-        root = jnp.linalg.cholesky(share * signal + noise)
+        root = cholesky(share * signal + noise)
         known = jnp.where(measured, y, 0)[None]
         innovation = jnp.where(measured[None], known - measurement.predict(centres), 0)
-        scaled = jax.scipy.linalg.solve_triangular(root, innovation.T, lower=True).T
+        scaled = solve_lower(root, innovation.T).T
         # the same expansion about the nearest member as in the product kernel, for a far y
         log_weights = kde.log_weights(
             jnp.zeros(scaled.shape[1], scaled.dtype), jnp.sqrt(share) * scaled, 1.0
         )
         log_weights = jnp.where(alive, log_weights, -jnp.inf)
-        half = jax.scipy.linalg.solve_triangular(root, cross.T, lower=True)  # S^{-1/2} h^2 P_hx
+        half = solve_lower(root, cross.T)  # S^{-1/2} h^2 P_hx
         means = centres + share * dot(scaled, half)
         covariance = kernel - share * dot(half.T, half)
-    return Components(means, jax.nn.log_softmax(log_weights), cholesky(shrunk(covariance, n)))
+    return Components(means, jax.nn.log_softmax(log_weights), floored_root(shrunk(covariance, n)))
 
 
 def masked_noise(noise: Float[Array, "m m"], measured: Bool[Array, " m"]) -> Float[Array, "m m"]:
@@ -114,7 +115,7 @@ def shrunk(covariance: Float[Array, "d d"], n: int) -> Float[Array, "d d"]:
     return (1 - intensity) * covariance + intensity * jnp.diag(jnp.diagonal(covariance))
 
 
-def cholesky(covariance: Float[Array, "d d"]) -> Float[Array, "d d"]:
+def floored_root(covariance: Float[Array, "d d"]) -> Float[Array, "d d"]:
     """Return the lower root, with a floor of rounding under constant coordinates."""
     d = covariance.shape[0]
     variance = jnp.maximum(jnp.diagonal(covariance), 0)
@@ -124,4 +125,4 @@ def cholesky(covariance: Float[Array, "d d"]) -> Float[Array, "d d"]:
     std = jnp.sqrt(variance + floor)
     correlation = covariance / (std[:, None] * std[None, :])
     correlation = correlation + 8 * d * eps * jnp.eye(d, dtype=covariance.dtype)
-    return std[:, None] * jnp.linalg.cholesky(correlation)
+    return std[:, None] * cholesky(correlation)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from .._checks import choice, vector
+from .._linalg import cho_solve, cholesky, eigh
 from .._typing import Array, Bool, Float, Key, Number, Scalar, like, tunable
 from ..observations import AbstractAdditive, AbstractObservation, sample_ensemble
 from .base import AbstractAnalysis, Outcome, with_stand_ins
@@ -65,7 +66,7 @@ class EnKF(AbstractAnalysis):
             e = jax.random.normal(key, (n, m), forecast.dtype)
             # centring shrinks the variance
             e = (e - jnp.mean(e, axis=0, keepdims=True)) * (n / (n - 1)) ** 0.5
-            perturbation = dot(e, jnp.linalg.cholesky(r).T)
+            perturbation = dot(e, cholesky(r).T)
         else:
             predicted = sample_ensemble(observation, key, forecast, t)
             m = predicted.shape[1]
@@ -98,18 +99,18 @@ def _solve(s: Float[Array, "m m"], b: Float[Array, "m d"]) -> Float[Array, "m d"
     scale = jnp.where(scale > 0, scale, 1)[:, None]
     s, b = s / (scale * scale.T), b / scale
     # NaN, where S is not definite, compares as False, and must not reach a derivative
-    pivots = jnp.diagonal(jnp.linalg.cholesky(lax.stop_gradient(s)))
+    pivots = jnp.diagonal(cholesky(lax.stop_gradient(s)))
     definite = jnp.min(pivots) ** 2 > s.shape[0] * jnp.finfo(s.dtype).eps
     # eigenvectors take several times as long: only where they are needed
     return lax.cond(definite, _solve_definite, _solve_any, s, b) / scale
 
 
 def _solve_definite(s: Float[Array, "m m"], b: Float[Array, "m d"]) -> Float[Array, "m d"]:
-    return jax.scipy.linalg.cho_solve((jnp.linalg.cholesky(s), True), b)
+    return cho_solve(cholesky(s), b)
 
 
 def _solve_any(s: Float[Array, "m m"], b: Float[Array, "m d"]) -> Float[Array, "m d"]:
-    values, vectors = jnp.linalg.eigh(s)
+    values, vectors = eigh(s)
     floor = jnp.max(jnp.abs(values)) * s.shape[0] * jnp.finfo(s.dtype).eps
     inverse = jnp.where(values > floor, 1 / jnp.where(values > floor, values, 1), 0)
     return dot(vectors, inverse[:, None] * dot(vectors.T, b))

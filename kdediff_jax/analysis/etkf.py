@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jax import lax
 
 from .._checks import choice, vector
+from .._linalg import cholesky, solve_lower
 from .._typing import Array, Bool, Float, Key, Scalar, like, tunable
 from ..observations import AbstractObservation
 from .base import AbstractAnalysis, Outcome, with_stand_ins
@@ -74,9 +74,9 @@ class ETKF(AbstractAnalysis):
         mean = jnp.mean(forecast, axis=0)
         anomalies = forecast - mean[None]
         if self.localisation is None:
-            root = jnp.linalg.cholesky(noise)
+            root = cholesky(noise)
             both = jnp.concatenate([deviations, innovation[None]], axis=0)
-            scaled = jax.scipy.linalg.solve_triangular(root, both.T, lower=True).T
+            scaled = solve_lower(root, both.T).T
             analysis = self._transform(decompose(scaled[:n], scaled[n]), anomalies)
         else:
             taper = self.localisation.taper(d, m, forecast.dtype)

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.linalg import solve_triangular
 
 from .. import pairwise
+from .._linalg import cholesky, eigh, solve, solve_lower
 from .._typing import Array, Float, Scalar, like
 
 LOCAL_UP_TO = 8  # coordinates; in more the neighbourhoods of any affordable ensemble are empty
@@ -68,10 +68,8 @@ def neighbourhoods(
     near = bias[:, None, None] * (square - z[:, :, None] * z[:, None, :])
     cross = bias[:, None, None] * (zh.reshape(n, d, m) - z[:, :, None] * h[:, None, :])
     tiny = 1e-3 * jnp.minimum(width**2, 1)
-    slope = jnp.swapaxes(
-        jnp.linalg.solve(near + tiny * jnp.eye(d, dtype=z.dtype)[None], cross), 1, 2
-    )
-    values, vectors = jnp.linalg.eigh(near)
+    slope = jnp.swapaxes(solve(near + tiny * jnp.eye(d, dtype=z.dtype)[None], cross), 1, 2)
+    values, vectors = eigh(near)
     values = jnp.maximum(values, jnp.finfo(z.dtype).eps)
     rest = 1 - values / width**2
     wide = jnp.where(rest > values, values / jnp.maximum(rest, tiny), 1)
@@ -90,7 +88,7 @@ def gain(
     """Return P_xh (share P_hh + R)^{-1}: share times it is the gain for the noise R / share."""
     share = like(noise, share)
     s = share * covariances.signal + noise[None]
-    return jnp.swapaxes(jnp.linalg.solve(s, jnp.swapaxes(covariances.cross, 1, 2)), 1, 2)
+    return jnp.swapaxes(solve(s, jnp.swapaxes(covariances.cross, 1, 2)), 1, 2)
 
 
 def secant(
@@ -112,9 +110,9 @@ def secant(
         noise: R.
         share: of the likelihood.
     """
-    root = jnp.linalg.cholesky(noise)
-    e = solve_triangular(root, pull.T, lower=True)
-    r = solve_triangular(root, response.T, lower=True)
+    root = cholesky(noise)
+    e = solve_lower(root, pull.T)
+    r = solve_lower(root, response.T)
     square = like(noise, share) * jnp.sum(r**2, axis=0)
     return part(jnp.sum(e * r, axis=0), square)[:, None]
 

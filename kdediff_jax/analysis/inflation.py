@@ -8,6 +8,7 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from .._checks import positive
+from .._linalg import solve
 from .._typing import Array, Float, Number, Scalar, like, tunable
 
 
@@ -34,7 +35,7 @@ class SamplingInflation(eqx.Module):
         self, signal: Float[Array, "m m"], noise: Float[Array, "m m"], members: int
     ) -> Scalar:
         """Return the factor of the anomalies, given P_hh and R."""
-        return self.of(jnp.trace(jnp.linalg.solve(signal + noise, signal)), members)
+        return self.of(jnp.trace(solve(signal + noise, signal)), members)
 
     def of(self, freedom: Scalar, members: int) -> Scalar:
         """Return the factor of the anomalies, given DFS."""

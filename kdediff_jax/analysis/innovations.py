@@ -31,8 +31,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.scipy.linalg import solve_triangular
 
+from .._linalg import cholesky, eigh, solve_lower
 from .._typing import Array, Bool, Float, Scalar, like
 from .gains import dot
 from .inflation import inflate
@@ -127,10 +127,10 @@ def innovation(
     measured: Bool[Array, " m"],
 ) -> Innovation:
     """Return the innovation e, 0 where nothing is measured, in the eigenbasis of P_hh and R."""
-    root = jnp.linalg.cholesky(noise)
-    e = solve_triangular(root, e[:, None], lower=True)
-    half = solve_triangular(root, signal, lower=True)
-    values, vectors = jnp.linalg.eigh(solve_triangular(root, half.T, lower=True))
+    root = cholesky(noise)
+    e = solve_lower(root, e[:, None])
+    half = solve_lower(root, signal)
+    values, vectors = eigh(solve_lower(root, half.T))
     squares = jnp.matmul(vectors.T, e, precision="highest")[:, 0] ** 2
     count = jnp.sum(measured, dtype=e.dtype)
     return Innovation(jnp.maximum(values, 0), squares, jnp.ones_like(squares), count, count)

@@ -7,10 +7,10 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.scipy.linalg import solve_triangular
 
 from .. import kde
 from .._checks import choice, concrete, ensemble, positive, same_members, vector
+from .._linalg import solve_lower
 from .._typing import Array, Bool, Float, Key, Scalar, like, tunable
 from ..bandwidths import AbstractBandwidth, TargetESS
 from ..leave_one_out import ConditionalLeaveOneOut
@@ -235,7 +235,7 @@ class KDEDiffusion(AbstractAnalysis):
         # whitened by the components' covariance it is the isotropic mixture of bandwidth 1
         weights = jnp.exp(mixture.log_weights)
         origin = jnp.matmul(weights[None], mixture.means, precision="highest")
-        whitened = solve_triangular(mixture.root, (mixture.means - origin).T, lower=True).T
+        whitened = solve_lower(mixture.root, (mixture.means - origin).T).T
         one = jnp.ones((), forecast.dtype)
         samples, stats = self.sampler(draw_key, n, whitened, mixture.log_weights, one)
         drawn = origin + jnp.matmul(samples, mixture.root.T, precision="highest")

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from .._checks import choice
+from .._linalg import solve
 from .._typing import Array, Float, Key, Scalar, like
 from ..observations import (
     AbstractAdditive,
@@ -134,8 +135,8 @@ def from_pairs(forecast: Float[Array, "n d"], predicted: Float[Array, "n m"]) ->
     z = x / scale[None]
     gram = jnp.matmul(z.T, z, precision="highest")
     ridge = gram + jnp.eye(z.shape[1], dtype=z.dtype)
-    slope = jnp.linalg.solve(ridge, jnp.matmul(z.T, y, precision="highest"))
-    freedom = n - 1 - jnp.trace(jnp.linalg.solve(ridge, gram))
+    slope = solve(ridge, jnp.matmul(z.T, y, precision="highest"))
+    freedom = n - 1 - jnp.trace(solve(ridge, gram))
     residual = y - jnp.matmul(z, slope, precision="highest")
     covariance = jnp.matmul(residual.T, residual, precision="highest") / jnp.maximum(freedom, 1)
 

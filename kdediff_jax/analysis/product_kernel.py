@@ -11,17 +11,17 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax.numpy as jnp
 from jax.nn import log_softmax
-from jax.scipy.linalg import solve_triangular
 from jax.scipy.special import logsumexp
 
 from .. import kde
 from .._checks import choice, count
+from .._linalg import solve_lower
 from .._typing import Array, Bool, Float, Key
 from ..bandwidths import deviations, resolve
 from ..leave_one_out import ConditionalLeaveOneOut
 from ..samplers import AbstractSampler
 from .base import Outcome, with_stand_ins
-from .covariance_kernel import cholesky, masked_noise, shrunk
+from .covariance_kernel import floored_root, masked_noise, shrunk
 from .gains import dot
 
 COORDINATES = ("own", "standardised", "whitened")
@@ -59,7 +59,7 @@ class Frame(NamedTuple):
 
     def into(self, x: Float[Array, "n d"]) -> Float[Array, "n d"]:
         """Return z."""
-        return solve_triangular(self.root, (x - self.origin[None]).T, lower=True).T
+        return solve_lower(self.root, (x - self.origin[None]).T).T
 
     def back(self, z: Float[Array, "n d"]) -> Float[Array, "n d"]:
         """Return x."""
@@ -83,7 +83,7 @@ def frame(
     covariance = shrunk(dot(anomalies.T, anomalies) / (n - 1), n)
     if measured is not None:
         covariance = masked_noise(covariance, measured)
-    return Frame(origin, cholesky(covariance))
+    return Frame(origin, floored_root(covariance))
 
 
 def condition(

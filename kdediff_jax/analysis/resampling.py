@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from .._checks import choice
+from .._linalg import eigh
 from .._typing import Array, Float, Int, Key
 
 SCHEMES = ("systematic", "stratified", "multinomial")
@@ -58,5 +59,5 @@ def sort_along_principal_axis(
     centred = ensemble - jnp.matmul(weights[None], ensemble, precision="highest")
     centred = centred - jnp.matmul(weights[None], centred, precision="highest")
     anomalies = centred * jnp.sqrt(weights)[:, None]
-    _, vectors = jnp.linalg.eigh(jnp.matmul(anomalies.T, anomalies, precision="highest"))
+    _, vectors = eigh(jnp.matmul(anomalies.T, anomalies, precision="highest"))
     return jnp.argsort(jnp.matmul(centred, vectors[:, -1], precision="highest"))

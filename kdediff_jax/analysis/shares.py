@@ -17,10 +17,10 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.linalg import solve_triangular
 
+from .._linalg import solve_lower
 from .._typing import Array, Bool, Float, Int, Scalar
-from .covariance_kernel import cholesky
+from .covariance_kernel import floored_root
 from .gains import dot
 
 SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
@@ -73,15 +73,15 @@ def features(
     mean = jnp.mean(last, axis=0, keepdims=True)
     anomalies = last - mean
     if products:
-        root = cholesky(dot(anomalies.T, anomalies) / n)
+        root = floored_root(dot(anomalies.T, anomalies) / n)
         upper = np.triu_indices(d)
 
         def of(x: Array) -> Array:
-            z = solve_triangular(root, (x - mean).T, lower=True).T
+            z = solve_lower(root, (x - mean).T).T
             return jnp.concatenate([z, z[:, upper[0]] * z[:, upper[1]]], axis=1)
 
         def within(r: Array) -> Array:
-            w = solve_triangular(root, r, lower=True)
+            w = solve_lower(root, r)
             return dot(w, w.T)[upper]
     else:
         variance = jnp.mean(anomalies**2, axis=0, keepdims=True)

@@ -9,6 +9,7 @@ from jax import lax
 
 from .. import kde
 from .._checks import choice, positive
+from .._linalg import eigh
 from .._typing import Array, Bool, Float, Key, Number, Scalar, like, tunable
 from ..observations import AbstractLikelihood, AbstractObservation
 from .base import AbstractAnalysis, Outcome
@@ -79,7 +80,7 @@ class SIR(AbstractAnalysis):
         def kernel_noise() -> Array:
             anomalies = (centred - shift[None]) * jnp.sqrt(weights)[:, None]
             covariance = jnp.matmul(anomalies.T, anomalies, precision="highest")
-            values, vectors = jnp.linalg.eigh(covariance)
+            values, vectors = eigh(covariance)
             root = vectors * jnp.sqrt(jnp.maximum(values, 0))[None]
             z = jax.random.normal(jitter_key, (n, d), forecast.dtype)
             return width * jnp.matmul(z, root.T, precision="highest")

@@ -6,8 +6,13 @@ noise R / g) moves the anomalies A to
 
     mean + g A^T V (1 + g l)^{-1} V^T S e / sqrt(N - 1),   anomalies V (1 + g l)^{-1/2} V^T A
 
-(the symmetric root; Bishop, Etherton and Majumdar 2001, Hunt, Kostelich and Szunyogh 2007). One
-decomposition serves every share.
+(the symmetric root; Bishop, Etherton and Majumdar 2001, Hunt, Kostelich and Szunyogh 2007). Fewer
+measurements than members make S^T S = U diag(l) U^T the smaller problem; with B = S U the same is
+
+    mean + g A^T B (1 + g l)^{-1} U^T e / sqrt(N - 1),   anomalies A + B (r - 1) / l B^T A,
+
+r = (1 + g l)^{-1/2}, where (r - 1) / l = -g r^2 / (1 + r) needs no division by l. One decomposition
+serves every share.
 """
 
 from __future__ import annotations
@@ -16,6 +21,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
+from .._linalg import eigh
 from .._typing import Array, Float, Scalar, like
 from .gains import dot
 
@@ -23,11 +29,12 @@ COORDINATES_AT_ONCE = 64  # of a localised analysis, where each has a decomposit
 
 
 class Spectrum(NamedTuple):
-    """Decomposition of S S^T, and V^T S e."""
+    """Decomposition of the smaller of S S^T and S^T S: k is the number of its eigenvalues."""
 
-    values: Float[Array, " n"]
-    vectors: Float[Array, "n n"]
-    pull: Float[Array, " n"]
+    values: Float[Array, " k"]
+    vectors: Float[Array, "n k"]  # V, or B
+    pull: Float[Array, " k"]  # V^T S e, or U^T e
+    squares: Float[Array, " k"]  # l over the squared length of each vector: l, or 1
 
     def freedom(self) -> Scalar:
         """Return the degrees of freedom that the measurement determines, sum l / (1 + l)."""
@@ -41,10 +48,16 @@ def decompose(scaled: Float[Array, "n m"], innovation: Float[Array, " m"]) -> Sp
         scaled: R^{-1/2} Y, anomalies of the predictions.
         innovation: R^{-1/2} (y - mean prediction).
     """
-    scaled = scaled / (scaled.shape[0] - 1) ** 0.5
-    values, vectors = jnp.linalg.eigh(dot(scaled, scaled.T))
+    n, m = scaled.shape
+    scaled = scaled / (n - 1) ** 0.5
+    if m < n:
+        values, vectors = eigh(dot(scaled.T, scaled))
+        pull = dot(vectors.T, innovation[:, None])[:, 0]
+        return Spectrum(jnp.maximum(values, 0), dot(scaled, vectors), pull, jnp.ones_like(pull))
+    values, vectors = eigh(dot(scaled, scaled.T))
+    values = jnp.maximum(values, 0)
     pull = dot(vectors.T, dot(scaled, innovation[:, None]))[:, 0]
-    return Spectrum(jnp.maximum(values, 0), vectors, pull)
+    return Spectrum(values, vectors, pull, values)
 
 
 def decompose_near(
@@ -73,8 +86,9 @@ def transform(
     """Return the mean's increment and the new anomalies."""
     n = anomalies.shape[0]
     share = like(anomalies, share)
-    values, vectors, pull = spectrum
-    weights = dot(vectors, (share * pull / (1 + share * values))[:, None])[:, 0] / (n - 1) ** 0.5
+    values, vectors, pull, squares = spectrum
+    shrunk = 1 / (1 + share * values)
+    weights = dot(vectors, (share * pull * shrunk)[:, None])[:, 0] / (n - 1) ** 0.5
     increment = dot(weights[None], anomalies)[0]
-    inner = dot(vectors.T, anomalies) / jnp.sqrt(1 + share * values)[:, None]
-    return increment, dot(vectors, inner)
+    lost = share * squares * shrunk / (1 + jnp.sqrt(shrunk))
+    return increment, anomalies - dot(vectors, lost[:, None] * dot(vectors.T, anomalies))

@@ -11,6 +11,7 @@ import math
 import jax
 import jax.numpy as jnp
 
+from .._linalg import cholesky
 from ..dynamics import LinearGaussian
 from ..kalman import kalman_filter
 from ..observations import GaussianObservation, Select
@@ -37,9 +38,7 @@ def exact(key, ys, n):
         ys,
     )
     z = jax.random.normal(key, (ys.shape[0], n, 2), ys.dtype)
-    return result.mean[:, None] + jnp.einsum(
-        "tij,tnj->tni", jnp.linalg.cholesky(result.covariance), z
-    )
+    return result.mean[:, None] + jnp.einsum("tij,tnj->tni", cholesky(result.covariance), z)
 
 
 def experiment() -> Experiment:

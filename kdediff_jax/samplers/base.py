@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from .. import pairwise
 from .._checks import ensemble, per_coordinate, positive, same_members
+from .._linalg import cholesky
 from .._typing import Array, Bool, Float, Int, Key, Scalar, like
 from ..schedules import AbstractSchedule
 from .exponential import DrivenTerm, ExponentialMultistep
@@ -133,7 +134,7 @@ def transport(
         log_weights=log_weights,
         origin=base + shift,
         scale=scale,
-        root=jnp.linalg.cholesky(total) / _row(scale, local).T,
+        root=cholesky(total) / _row(scale, local).T,
         prior_mean=jnp.mean(local, axis=0) / scale,
         tau_min=bandwidth,
         tau_max=tau_max,

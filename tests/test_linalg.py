@@ -1,0 +1,124 @@
+"""The decompositions against NumPy and JAX's own, in parts too, with their derivatives."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kdediff_jax import _linalg
+
+
+def matrices(dtype, *shape, n=4):
+    z = np.random.default_rng(3).normal(size=(*shape, n, n))
+    return jnp.asarray(z @ np.swapaxes(z, -1, -2) + 0.1 * np.eye(n), dtype)
+
+
+def right(dtype, *shape, n=4, k=3):
+    return jnp.asarray(np.random.default_rng(5).normal(size=(*shape, n, k)), dtype)
+
+
+def lower(a):
+    return jnp.tril(a) + jnp.broadcast_to(jnp.eye(a.shape[-1], dtype=a.dtype), a.shape)
+
+
+def rebuilt(a):
+    """What no sign or order of eigenvectors changes."""
+    values, vectors = _linalg.eigh(a)
+    return values, jnp.matmul(
+        vectors * jnp.exp(values)[..., None, :], jnp.swapaxes(vectors, -1, -2)
+    )
+
+
+def rebuilt_plainly(a):
+    values, vectors = jnp.linalg.eigh(a)
+    return values, jnp.matmul(
+        vectors * jnp.exp(values)[..., None, :], jnp.swapaxes(vectors, -1, -2)
+    )
+
+
+FUNCTIONS = {
+    "eigh": (lambda a, b: rebuilt(a), lambda a, b: rebuilt_plainly(a)),
+    "cholesky": (lambda a, b: _linalg.cholesky(a), lambda a, b: jnp.linalg.cholesky(a)),
+    "solve": (_linalg.solve, jnp.linalg.solve),
+    "solve_lower": (
+        lambda a, b: _linalg.solve_lower(lower(a), b),
+        lambda a, b: jnp.linalg.solve(lower(a), b),
+    ),
+    "cho_solve": (
+        lambda a, b: _linalg.cho_solve(lower(a), b),
+        lambda a, b: jnp.linalg.solve(lower(a) @ jnp.swapaxes(lower(a), -1, -2), b),
+    ),
+}
+pairs = pytest.mark.parametrize(("ours", "plain"), FUNCTIONS.values(), ids=FUNCTIONS)
+
+
+@pytest.fixture(params=["whole", "parts"])
+def taken(request, monkeypatch):
+    """Whole stacks, or parts of one to seven matrices."""
+    monkeypatch.setattr(_linalg, "WAITS", request.param == "parts")
+    monkeypatch.setattr(_linalg, "AT_ONCE", 500)
+
+
+@pairs
+def test_stacks_of_any_shape(dtype, taken, ours, plain):
+    for shape in ((), (1,), (11,), (2, 5)):
+        a, b = matrices(dtype, *shape), right(dtype, *shape)
+        for x, y in zip(jax.tree.leaves(ours(a, b)), jax.tree.leaves(plain(a, b)), strict=True):
+            assert x.dtype == dtype and x.shape == y.shape
+            tolerance = 1e-10 if dtype == jnp.float64 else 2e-3
+            np.testing.assert_allclose(x, y, rtol=tolerance, atol=tolerance)
+
+
+@pairs
+def test_maps_of_maps_are_one_stack(x64, taken, ours, plain):
+    a, b = matrices(x64, 3, 5), right(x64, 5)
+    mapped = jax.jit(jax.vmap(jax.vmap(ours), in_axes=(0, None)))(a, b)
+    each = [[plain(a[i, j], b[j]) for j in range(5)] for i in range(3)]
+    for number, leaf in enumerate(jax.tree.leaves(mapped)):
+        wanted = [[jax.tree.leaves(one)[number] for one in row] for row in each]
+        np.testing.assert_allclose(leaf, np.array(wanted), rtol=1e-9, atol=1e-10)
+
+
+@pairs
+def test_derivatives_of_both_modes_and_both_orders(x64, taken, ours, plain):
+    a, b = matrices(x64, 2), right(x64, 2, k=1)
+
+    def total(function):
+        def of(a, b):
+            out = function(0.5 * (a + jnp.swapaxes(a, -1, -2)), b)
+            return sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(out))
+
+        return of
+
+    for transform in (jax.jacfwd, jax.jacrev, jax.hessian):
+        found, wanted = (
+            jax.tree.leaves(jax.jit(transform(total(f), argnums=(0, 1)))(a, b))
+            for f in (ours, plain)
+        )
+        for x, y in zip(found, wanted, strict=True):
+            np.testing.assert_allclose(x, y, rtol=1e-7, atol=1e-8 * float(jnp.abs(y).max()))
+
+
+def test_not_definite_gives_nan_as_lapack_does(taken):
+    a = jnp.stack([jnp.eye(2), -jnp.eye(2)])
+    root = _linalg.cholesky(a)
+    assert np.isfinite(root[0]).all() and np.isnan(root[1]).any()
+
+
+def calls(text):
+    """The leading dimension and name of every LAPACK call in a compiled program."""
+    lines = [line for line in text.splitlines() if "lapack_" in line or "blas_" in line]
+    return [line.split("=")[1] for line in lines]
+
+
+def test_no_call_is_large_enough_to_wait(monkeypatch):
+    monkeypatch.setattr(_linalg, "WAITS", True)
+    a = jnp.broadcast_to(jnp.eye(30), (64, 30, 30))
+    text = jax.jit(jax.vmap(rebuilt)).lower(a).compile().as_text()
+    found = calls(text)
+    assert found and all("[1,30,30]" in call for call in found), found
+    monkeypatch.setattr(_linalg, "WAITS", False)
+    whole = calls(jax.jit(lambda a: rebuilt(a)).lower(a).compile().as_text())
+    assert whole and all("[64,30,30]" in call for call in whole), whole
