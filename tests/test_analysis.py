@@ -83,8 +83,12 @@ def test_enkf_auto_uses_the_known_noise_where_there_is_one():
             return observation().sample(key, x, t)
 
     def program(noise, observed):
-        call = lambda x: kd.EnKF(noise=noise)(jax.random.key(0), x, Y, observed)  # noqa: E731
-        return str(jax.make_jaxpr(call)(members(10, "float32")))
+        def call(x, alive, y):
+            key = jax.random.key(0)
+            return kd.EnKF(noise=noise).analyse(key, x, alive, y, observed, 0.0).ensemble
+
+        arguments = members(10, "float32"), np.ones(10, bool), np.float32(Y)
+        return str(jax.make_jaxpr(call)(*arguments))
 
     known, sampled = (program(noise, observation()) for noise in ("known", "sampled"))
     assert known != sampled

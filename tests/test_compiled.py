@@ -101,6 +101,34 @@ def test_ten_bandwidths_are_one_trace_and_one_batch(caplog):
     assert np.ptp(batch[:, -1, 0]) > 1e-2
 
 
+CALLS = {
+    "flow": lambda key, x, y, h: kde(kd.ProbabilityFlow(), h)(key, x, y, FIRST),
+    "sir": lambda key, x, y, h: kd.SIR(jitter=h)(key, x, y, FIRST, t=h),
+    "enkf": lambda key, x, y, h: kd.EnKF(inflation=1 + h)(key, x, y, FIRST),
+    "update": lambda key, x, y, h: kde(kd.ExactMixture(), h).update(key, x, x[:, :1] + h, y),
+}
+FIRST = kd.GaussianObservation(kd.Select((0,)), 1.0)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_call_outside_of_jit_is_one_program_for_every_number(name, caplog):
+    x = jax.random.normal(jax.random.key(0), (10, 2))
+
+    def compiled(seed, y, h):
+        caplog.clear()
+        with jax.log_compiles():
+            out, info = CALLS[name](jax.random.key(seed), x, jnp.array([y]), h)
+        assert info.ok
+        found = [r.getMessage() for r in caplog.records if "Compiling" in r.getMessage()]
+        return out, [m for m in found if re.search(r"_guarded|_update|while|scan|cond", m)], found
+
+    first, own, _ = compiled(1, 0.3, 0.4)
+    assert len(own) == 1  # the rest are keys and conversions
+    second, _, every = compiled(2, 0.7, 0.6)
+    assert not every
+    assert np.abs(second - first).max() > 1e-3
+
+
 def python(code):
     return subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import kdediff_jax as kd
+from kdediff_jax.analysis import bridge as bridges
 from kdediff_jax.analysis import gains
-from kdediff_jax.analysis.bridge import bridge
 from kdediff_jax.analysis.noise import split
+
+# compiled: operation by operation it is slow
+bridge = eqx.filter_jit(bridges.bridge)
 
 
 def _noise(m, seed=0):

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from .._checks import ensemble, vector
-from .._typing import Array, Bool, Float, Int, Key, Scalar, like
+from .._typing import Array, Bool, Float, Int, Key, Scalar, like, numbers_to_leaves
 from ..observations import AbstractObservation
 
 
@@ -86,6 +86,8 @@ class AbstractAnalysis(eqx.Module):
     ) -> tuple[Float[Array, "n d"], AnalysisInfo]:
         """Assimilate one measurement.
 
+        It is compiled on first use: a call outside of `jit` is one program, not hundreds.
+
         Args:
             key: random key.
             forecast: equally weighted members before the measurement.
@@ -104,9 +106,20 @@ class AbstractAnalysis(eqx.Module):
         y = like(forecast, vector("y", y))
         if isinstance(observation, type):
             raise TypeError(f"observation: expected an object with `sample`, got {observation!r}")
+        scheme, observation = numbers_to_leaves((self, observation))
+        return scheme._guarded(key, forecast, y, observation, like(forecast, t))
+
+    @eqx.filter_jit
+    def _guarded(
+        self,
+        key: Key,
+        forecast: Float[Array, "n d"],
+        y: Float[Array, " m"],
+        observation: AbstractObservation,
+        t: Scalar,
+    ) -> tuple[Float[Array, "n d"], AnalysisInfo]:
         safe, alive = with_stand_ins(forecast)
-        outcome = self.analyse(key, safe, alive, y, observation, like(forecast, t))
-        return guard(forecast, y, outcome)
+        return guard(forecast, y, self.analyse(key, safe, alive, y, observation, t))
 
 
 def with_stand_ins(

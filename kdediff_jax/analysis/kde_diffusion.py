@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from .. import kde
 from .._checks import choice, concrete, ensemble, positive, same_members, vector
 from .._linalg import solve_lower
-from .._typing import Array, Bool, Float, Key, Scalar, like, tunable
+from .._typing import Array, Bool, Float, Key, Scalar, like, numbers_to_leaves, tunable
 from ..bandwidths import AbstractBandwidth, TargetESS
 from ..leave_one_out import ConditionalLeaveOneOut
 from ..observations import AbstractObservation, sample_ensemble
@@ -179,6 +179,8 @@ class KDEDiffusion(AbstractAnalysis):
     ) -> tuple[Float[Array, "n d"], AnalysisInfo]:
         """Condition on y given the pairs alone: the black-box core, with no simulator.
 
+        It is compiled on first use, as a call is.
+
         Args:
             key: random key.
             forecast: members x_i.
@@ -194,9 +196,19 @@ class KDEDiffusion(AbstractAnalysis):
         """
         forecast = ensemble("forecast", forecast)
         y = like(forecast, vector("y", y))
+        return numbers_to_leaves(self)._update(key, forecast, jnp.asarray(predicted), y)
+
+    @eqx.filter_jit
+    def _update(
+        self,
+        key: Key,
+        forecast: Float[Array, "n d"],
+        predicted: Float[Array, "n m"],
+        y: Float[Array, " m"],
+    ) -> tuple[Float[Array, "n d"], AnalysisInfo]:
         safe, alive = with_stand_ins(forecast)
         if isinstance(self.kernel, ProductKernel):
-            one = jnp.asarray(predicted)[None]
+            one = predicted[None]
             return guard(forecast, y, self._condition(self.kernel, key, safe, alive, one, y))
         pairs = like(forecast, ensemble("predicted", predicted))
         same_members("predicted", pairs, "forecast", forecast)
