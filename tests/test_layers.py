@@ -19,7 +19,7 @@ ROWS = (
         "dynamics.integrators",
     ),
     (
-        *("dynamics.base", "dynamics", "kde", "observations"),
+        *("dynamics.base", "dynamics", "fused", "kde", "observations"),
         *("analysis.resampling", "analysis.inflation", "analysis.localisation"),
     ),
     (

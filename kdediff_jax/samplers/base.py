@@ -73,20 +73,30 @@ class Transport(NamedTuple):
             return jnp.matmul(latents, self.root.T, precision="highest")
         return self.prior_mean[None] + _row(self.tau_max / self.scale, latents) * latents
 
-    def pull(self, schedule: AbstractSchedule, t: Any, x: Float[Array, "n d"]) -> Array:
+    def pull(
+        self, schedule: AbstractSchedule, t: Any, x: Float[Array, "n d"], core: str = "tiled"
+    ) -> Array:
         """Return (d log tau / dt) (m(x) - x)."""
         rate = schedule.rate(like(x, t), self.tau_min, self.tau_max)
-        return _row(rate, x) * self.shift(schedule, t, x)
+        return _row(rate, x) * self.shift(schedule, t, x, core)
 
-    def shift(self, schedule: AbstractSchedule, t: Any, x: Float[Array, "n d"]) -> Array:
+    def shift(
+        self, schedule: AbstractSchedule, t: Any, x: Float[Array, "n d"], core: str = "tiled"
+    ) -> Array:
         """Return m(x) - x."""
         tau = schedule.tau(like(x, t), self.tau_min, self.tau_max) / self.scale
+        if core == "fused":
+            from .. import fused  # loads Pallas
+
+            return fused.softmax_shift(x, self.centres, self.log_weights, tau)[0]
         return pairwise.softmax_shift(x, self.centres, self.log_weights, tau)[0]
 
-    def reverse_flow(self, schedule: AbstractSchedule, solver: diffrax.AbstractSolver) -> Any:
+    def reverse_flow(
+        self, schedule: AbstractSchedule, solver: diffrax.AbstractSolver, core: str = "tiled"
+    ) -> Any:
         """Return dx = (x - m) d log tau as the solver takes it: by u = log tau, or by t."""
         if not isinstance(solver, ExponentialMultistep):
-            return diffrax.ODETerm(lambda t, x, args: -self.pull(schedule, t, x))
+            return diffrax.ODETerm(lambda t, x, args: -self.pull(schedule, t, x, core))
         dtype, width = self.centres.dtype, self.centres.shape[1:]
 
         def increment(t0: Any, t1: Any) -> Array:
@@ -95,7 +105,7 @@ class Transport(NamedTuple):
             )
             return jnp.broadcast_to(jnp.log(after / before), width)[None]
 
-        return DrivenTerm(lambda t, x, args: -self.shift(schedule, t, x), increment)
+        return DrivenTerm(lambda t, x, args: -self.shift(schedule, t, x, core), increment)
 
     def restore(self, x: Float[Array, "n d"]) -> Float[Array, "n d"]:
         """Return points in the state's own coordinates."""

@@ -74,9 +74,11 @@ class ProbabilityFlow(AbstractSampler):
         latents: kind of latents, see `kdediff_jax.latents`.
         dt0: first step in t (negative, as t runs from 1 to 0). A constant step-size needs it;
             None lets diffrax choose, but for `ExponentialMultistep`: a tenth of the way.
+        core: "tiled", or "fused" for the GPU kernel of `kdediff_jax.fused`, which has not been
+            measured yet; where it does not work it warns once and the tiles are used.
 
     Raises:
-        ValueError: an unknown start or kind of latents; tau_max not above the bandwidth.
+        ValueError: an unknown start, core or kind of latents; tau_max not above the bandwidth.
     """
 
     schedule: AbstractSchedule = eqx.field(default_factory=default_schedule)
@@ -89,11 +91,13 @@ class ProbabilityFlow(AbstractSampler):
     start: str = eqx.field(static=True, default="matched")
     latents: str = eqx.field(static=True, default="low-variance")
     dt0: float | None = eqx.field(static=True, default=None)
+    core: str = eqx.field(static=True, default="tiled")
 
     def __check_init__(self) -> None:
         """Check the options."""
         choice("start", self.start, ("matched", "prior"))
         choice("latents", self.latents, _latents.KINDS)
+        choice("core", self.core, ("tiled", "fused"))
         count("max_steps", self.max_steps)
         if self.dt0 is not None and not self.dt0 < 0:
             raise ValueError(f"dt0: expected a negative number (t falls), got {self.dt0}")
