@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import functools
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -197,3 +201,17 @@ def test_float64_takes_the_tiles(x64, fresh):
 def test_unknown_core_is_named():
     with pytest.raises(ValueError, match="core"):
         kd.ProbabilityFlow(core="fast")
+
+
+def test_the_benchmark_is_ready_for_a_gpu():
+    root = Path(__file__).parent.parent
+    script = root / "benchmarks" / "fused_kernel.py"
+    shown = subprocess.run(
+        [sys.executable, str(script), "--rehearse"],
+        env=os.environ | {"PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert shown.returncode == 0, shown.stderr
+    assert "'rule / best'" in shown.stdout and "temporaries of the gradient" in shown.stdout

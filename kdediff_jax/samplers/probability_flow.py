@@ -63,8 +63,8 @@ class ProbabilityFlow(AbstractSampler):
         stepsize_controller: any diffrax controller. `diffrax.StepTo(jnp.linspace(1, 0, 13))` takes
             12 fixed steps, so that the runs of a batch need not wait for the slowest. The default
             holds 2e-2 of the ensemble's spread for every member: a few hundredths of a bandwidth
-            for the typical member at the end of the flow, up to one for a member on the watershed
-            between two others.
+            for the typical member at the end of the flow, several for a member on the watershed
+            between two others, which ends at the other one.
         max_steps: a solve that needs more returns `ok == False`.
         adjoint: any diffrax adjoint.
         start: "matched" starts from the mean and covariance of p at tau_max; "prior" from
