@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 
 from kdediff_jax.results import provenance
 
@@ -30,6 +31,22 @@ def interleaved_medians(calls: dict, *, repeats: int = 15, settle: int = 0) -> d
             jax.block_until_ready(call())
             times[name].append(time.perf_counter() - begin)
     return {name: statistics.median(values) for name, values in times.items()}
+
+
+def planned_mib(core, n: int, d: int, *, reverse: bool) -> float:
+    """Return the temporaries XLA plans for one call of a core or its gradient, in MiB.
+
+    `core` takes queries, centres, log-weights and tau, and returns a mean or shift and a log-sum.
+    """
+
+    def loss(*args):
+        mean, log_sum = core(*args)
+        return jnp.sum(mean**2) + jnp.sum(log_sum)
+
+    function = jax.grad(loss, (0, 1, 2, 3)) if reverse else core
+    shapes = [jax.ShapeDtypeStruct(s, jnp.float32) for s in ((n, d), (n, d), (n,), ())]
+    plan = jax.jit(function).lower(*shapes).compile().memory_analysis()
+    return plan.temp_size_in_bytes / 2**20
 
 
 def save(name: str, settings: dict, body: dict, *, seed: int = 0) -> Path:

@@ -17,7 +17,7 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
-from common import interleaved_medians, save
+from common import interleaved_medians, planned_mib, save
 
 from kdediff_jax import fused, pairwise
 
@@ -135,18 +135,6 @@ def tiles(n, d):
     }
 
 
-def memory(n, d, reverse):
-    """Return the temporaries XLA plans for one evaluation or its gradient, in MiB."""
-
-    def loss(*args):
-        mean, log_sum = by_kernel(*args)
-        return jnp.sum(mean**2) + jnp.sum(log_sum)
-
-    function = jax.grad(loss, (0, 1, 2, 3)) if reverse else by_kernel
-    shapes = [jax.ShapeDtypeStruct(s, jnp.float32) for s in ((n, d), (n, d), (n,), ())]
-    return jax.jit(function).lower(*shapes).compile().memory_analysis().temp_size_in_bytes / 2**20
-
-
 def main():
     """Measure everything, print it and keep it."""
     if not REHEARSE and not fused.works():
@@ -164,8 +152,8 @@ def main():
     body["large"] = {
         "N": LARGE,
         "seconds": interleaved_medians({"one": lambda: by_kernel(*args)}, repeats=3)["one"],
-        "temporaries, MiB": memory(LARGE, 3, reverse=False),
-        "temporaries of the gradient, MiB": memory(LARGE, 3, reverse=True),
+        "temporaries, MiB": planned_mib(by_kernel, LARGE, 3, reverse=False),
+        "temporaries of the gradient, MiB": planned_mib(by_kernel, LARGE, 3, reverse=True),
     }
     print(body["large"], flush=True)
     if not REHEARSE:

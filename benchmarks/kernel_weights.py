@@ -20,7 +20,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from common import RESULTS, interleaved_medians, save
+from common import RESULTS, interleaved_medians, planned_mib, save
 
 from kdediff_jax import pairwise
 
@@ -155,19 +155,6 @@ def memory_of(n, d):
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10 - before)
 
 
-def planned(n, d, reverse):
-    """Return the temporaries XLA plans for one evaluation or its gradient, in MiB."""
-
-    def loss(*args):
-        shift, log_sum = pairwise.softmax_shift(*args)
-        return jnp.sum(shift**2) + jnp.sum(log_sum)
-
-    function = jax.grad(loss, (0, 1, 2, 3)) if reverse else pairwise.softmax_shift
-    shapes = [jax.ShapeDtypeStruct(s, jnp.float32) for s in ((n, d), (n, d), (n,), ())]
-    plan = jax.jit(function).lower(*shapes).compile().memory_analysis()
-    return plan.temp_size_in_bytes / 2**20
-
-
 def picture(body):
     """Plot time per pair against N."""
     import matplotlib
@@ -204,7 +191,10 @@ def main():
         body["tiles"].append(tiles(n, d))
         print(body["tiles"][-1], flush=True)
     body["planned MiB"] = {
-        f"N={n}": {"value": planned(n, 3, False), "gradient": planned(n, 3, True)}
+        f"N={n}": {
+            "value": planned_mib(pairwise.softmax_shift, n, 3, reverse=False),
+            "gradient": planned_mib(pairwise.softmax_shift, n, 3, reverse=True),
+        }
         for n in (10_000, 100_000, 1_000_000)
     }
     if on_cpu:
