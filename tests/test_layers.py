@@ -35,7 +35,7 @@ ROWS = (
     ),
     (
         *("samplers.base", "samplers", "analysis.covariance_kernel"),
-        *("analysis.transform", "analysis.marginal", "analysis.innovations"),
+        *("analysis.transform", "analysis.marginal", "analysis.innovations", "analysis.modes"),
     ),
     ("analysis.shares", "samplers.sharded"),
     ("analysis.bridge",),

@@ -24,6 +24,7 @@ from .covariance_kernel import Components, condition, floored_root, masked_noise
 from .gains import dot
 from .inflation import SamplingInflation, check_inflation, resolve_inflation
 from .innovations import adapt
+from .modes import settle
 from .noise import KINDS, Measurement
 from .shares import SHARES, choose, features
 from .sites import gaussian_sites
@@ -56,6 +57,9 @@ class CovarianceKernel(eqx.Module):
             see `kdediff_jax.analysis.innovations`; infinity for never.
         doubt: standard deviation of log f^2, f the factor by which a forecast's spread may be
             wrong, before its innovation is seen; 0 for no doubt.
+        caution: where the posterior has two separate modes, the weights change their masses only by
+            what is beyond this many squared standard errors, see `kdediff_jax.analysis.modes`;
+            0 for as they are.
         inflation: factor of the analysis anomalies, or a rule.
         noise: "known", "sampled" or "auto", see `kdediff_jax.analysis.noise`.
 
@@ -69,6 +73,7 @@ class CovarianceKernel(eqx.Module):
     locality: Number = tunable(0.3)
     surprise: Number = tunable(4.0)
     doubt: Number = tunable(0.3)
+    caution: Number = tunable(9.0)
     inflation: Any = tunable(default_factory=SamplingInflation)
     noise: str = eqx.field(static=True, default="auto")
 
@@ -78,6 +83,7 @@ class CovarianceKernel(eqx.Module):
         positive("noise_budget", self.noise_budget)
         positive("evidence", self.evidence, zero=True)
         positive("doubt", self.doubt, zero=True)
+        positive("caution", self.caution, zero=True)
         check_inflation(self.inflation)
         for name in ("locality", "surprise"):
             known = concrete(getattr(self, name))
@@ -171,6 +177,8 @@ def bridge(
     else:
         share = like(members, settings.kalman_share)
         components = at(share)
+    settled = settle(*components[:2], alive, predicted, told, noise, settings.caution)
+    components = components._replace(log_weights=settled)
     factor = resolve_inflation(settings.inflation, overall.signal[0], noise, n)
     return Bridged(components, share, factor)
 
