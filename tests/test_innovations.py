@@ -97,6 +97,17 @@ def test_a_lost_one_is_widened_about_its_mean_until_the_measurement_is_credible(
     np.testing.assert_allclose(surprise, 3 + THRESHOLD * 6**0.5, rtol=2e-2)
 
 
+def test_what_the_measurement_does_not_tell_of_keeps_its_spread(key):
+    """Of three coordinates the first is measured, the second follows it, the third does not."""
+    draws = kd.latents.draw(key, 200, 2, jnp.dtype("float32"), "independent-matched")
+    x = 0.1 * jnp.stack([draws[:, 0], -2 * draws[:, 0], draws[:, 1]], axis=1)
+    wide = judged(key, x, [2.0, jnp.nan, jnp.nan], identity(0.1))
+    ratio = wide.std(axis=0) / x.std(axis=0)
+    assert ratio[0] > 2
+    np.testing.assert_allclose(ratio[1], ratio[0], rtol=1e-4)
+    np.testing.assert_allclose(ratio[2], 1, atol=1e-4)
+
+
 def test_a_minor_mode_near_the_measurement_is_not_lost(key):
     """One member in twenty is where the truth is: the Gaussian witness alone would widen."""
     x = 0.1 * jax.random.normal(key, (200, 1))
@@ -117,7 +128,7 @@ def test_missing_components_do_not_count(key):
     x = 0.1 * jax.random.normal(key, (200, 3))
     one = judged(key, x, [2.0, jnp.nan, jnp.nan], identity(0.1))
     alone = judged(key, x[:, :1], [2.0], identity(0.1))
-    np.testing.assert_allclose(one[:, 0], alone[:, 0], rtol=1e-5)
+    np.testing.assert_allclose(one[:, 0], alone[:, 0], rtol=1e-5, atol=1e-6)
 
 
 class Uniform(kd.AbstractLikelihood):

@@ -35,9 +35,9 @@ ROWS = (
     ),
     (
         *("samplers.base", "samplers", "analysis.covariance_kernel"),
-        *("analysis.transform", "analysis.marginal", "analysis.innovations", "analysis.modes"),
+        *("analysis.transform", "analysis.marginal", "analysis.modes"),
     ),
-    ("analysis.shares", "samplers.sharded"),
+    ("analysis.shares", "analysis.innovations", "samplers.sharded"),
     ("analysis.bridge",),
     ("analysis.local_bridge",),
     ("analysis.base", "analysis", "analysis.product_kernel", "twin"),

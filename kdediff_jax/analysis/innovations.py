@@ -8,10 +8,13 @@ sure or unsure of itself is corrected a little, the more, the more components ar
 manner of Anderson 2009, without its memory).
 
 A lost filter is far outside: where D = e^T (P_hh + R)^{-1} e is more than chi-square allows, the
-smallest f that makes it credible is taken. Chi-square calls outliers of a heavy-tailed noise and
-minor modes of the forecast impossible too, so a second witness must agree, one that knows the
-noise's density and the forecast's shape, one component of the measurement at a time: widening must
-make the measurement so much likelier that it outweighs the odds against a lost filter,
+smallest f that makes it credible is taken, for the part of the anomalies that is linear in the
+predictions, P_xh P_hh^{-1} (h_i - mean h): of coordinates that the predictions do not depend on,
+the measurement does not say that they are wrong, and nothing would call them back. Chi-square calls
+outliers of a heavy-tailed noise and minor modes of the forecast impossible too, so a second witness
+must agree, one that knows the noise's density and the forecast's shape, one component of the
+measurement at a time: widening must make the measurement so much likelier that it outweighs the
+odds against a lost filter,
 
     sum_k log [ mean_i p(y_k | wide x_i) / mean_i p(y_k | x_i) ] > log(odds).
 
@@ -34,6 +37,7 @@ from jax import lax
 
 from .._linalg import cholesky, eigh, solve_lower
 from .._typing import Array, Bool, Float, Scalar, like
+from .covariance_kernel import floored_root
 from .gains import dot
 from .inflation import inflate
 from .noise import Measurement
@@ -80,9 +84,9 @@ def adapt(
         near: taper of every measurement for every coordinate, where there is a localisation.
     """
 
-    def scaled(factor: Float[Array, "*d"]) -> Float[Array, "n d"]:
+    def scaled(points: Float[Array, "n d"], factor: Float[Array, "*d"]) -> Float[Array, "n d"]:
         each = factor if near is None else factor[None]
-        return jnp.where(each == 1, members, inflate(members, each))
+        return jnp.where(each == 1, points, inflate(points, each))
 
     measured = ~jnp.isnan(y)
     predicted = measurement.predict(members)
@@ -96,7 +100,11 @@ def adapt(
         variance = jnp.sum(deviations**2, axis=0) / (members.shape[0] - 1)
         seen = componentwise(e, variance, jnp.diagonal(noise), jnp.where(measured[None], near, 0))
     factor = surprise_factor(seen, surprise)
-    wide = scaled(factor)
+    if near is None:
+        told = _linear_in(deviations, members, signal)
+        wide = members + (factor - 1) * told
+    else:
+        wide = scaled(members, factor)
 
     least = jnp.finfo(members.dtype).min / y.shape[0]  # finite: the sum of all components is, too
 
@@ -113,11 +121,22 @@ def adapt(
     factor = jnp.where(likelier | impossible, factor, 1)
     if near is None:
         widened = seen._replace(values=factor**2 * seen.values)
-        return scaled(factor * probable_factor(widened, doubt))
+        return scaled(members + (factor - 1) * told, probable_factor(widened, doubt))
     common = probable_factor(credible(seen, measured), doubt)
     # nothing is known far from every measurement
     probable = 1 + jnp.max(seen.weights, axis=1) * (common - 1)
-    return scaled(jnp.where(factor > 1, factor, probable))
+    return scaled(members, jnp.where(factor > 1, factor, probable))
+
+
+def _linear_in(
+    deviations: Float[Array, "n m"], members: Float[Array, "n d"], signal: Float[Array, "m m"]
+) -> Float[Array, "n d"]:
+    """Return the part of the anomalies that is linear in the predictions, P_hh = `signal`."""
+    n = members.shape[0]
+    anomalies = members - jnp.mean(members, axis=0, keepdims=True)
+    root = floored_root(signal)
+    half = solve_lower(root, deviations.T)
+    return dot(half.T, dot(half, anomalies)) / (n - 1)
 
 
 def innovation(
