@@ -28,6 +28,7 @@ from .modes import settle
 from .noise import KINDS, Measurement
 from .shares import SHARES, choose, features
 from .sites import gaussian_sites
+from .weighted_kernel import mix
 
 LEAST_LOSS = 0.15  # for the width: with less, runs of few members are less robust
 PRODUCTS_UP_TO = 32  # coordinates; in more, pairs of them cost more memory than the ensemble
@@ -159,7 +160,11 @@ def bridge(
         response = measurement.predict(members + step) - predicted
         response = jnp.where(measured[None], response, 0)
         step = step * gains.secant(pull, response, noise, share)
-        return condition(members + step, alive, y, measurement, h, 1 - share)
+        posterior = condition(members + step, alive, y, measurement, h, 1 - share)
+        if width is not None:
+            return posterior
+        particles = condition(members + step, alive, y, measurement, 0.0, 1 - share)
+        return mix(posterior, particles, n, h)
 
     if settings.kalman_share is None:
         shares = jnp.asarray(SHARES, members.dtype)

@@ -39,7 +39,7 @@ def condition(
     alive: Bool[Array, " n"],
     y: Float[Array, " m"],
     measurement: Measurement,
-    width: Scalar,
+    width: Scalar | float,
     share: Scalar | float = 1.0,
 ) -> Components:
     """Return the mixture given y, of which `share` of the log-likelihood counts (noise R / share).
@@ -52,7 +52,7 @@ def condition(
         alive: members of no weight are False.
         y: the measurement; NaN components say nothing.
         measurement: prediction and noise.
-        width: h, in (0, 1].
+        width: h, in [0, 1].
         share: in [0, 1].
     """
     n = members.shape[0]
