@@ -5,12 +5,14 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import kdediff_jax as kd
 from kdediff_jax.analysis.covariance_kernel import condition
 from kdediff_jax.analysis.noise import split
-from kdediff_jax.analysis.weighted_kernel import EACH, mix
+from kdediff_jax.analysis.weighted_kernel import mix
 
+EACH = 3.0
 KEY = jax.random.key(5)
 
 
@@ -20,7 +22,7 @@ def both(x, y, width, std=1.0, alive=None):
     observation = kd.GaussianObservation(kd.observations.identity, std)
     measurement = split(observation, KEY, x, jnp.zeros((), x.dtype))
     smoothed, particles = (condition(x, alive, y, measurement, h) for h in (width, 0.0))
-    return smoothed, particles, mix(smoothed, particles, x.shape[0], width)
+    return smoothed, particles, mix(smoothed, particles, x.shape[0], width, EACH)
 
 
 def moments(components):
@@ -57,6 +59,22 @@ def test_too_few_effective_members_leave_the_forecast_kernel(x64):
     assert kd.kde.effective_sample_size(particles.log_weights) < EACH * 9
     np.testing.assert_allclose(mixed.means, smoothed.means, rtol=1e-12)
     np.testing.assert_allclose(mixed.log_weights, smoothed.log_weights, rtol=1e-12)
+
+
+def test_infinitely_many_members_per_direction_are_the_forecast_kernel():
+    with_it, without = (
+        kd.KDEDiffusion(kernel=kd.CovarianceKernel(members_per_direction=each))
+        for each in (jnp.inf, 1e9)
+    )
+    x = jax.random.normal(KEY, (60, 1))
+    observation = kd.GaussianObservation(kd.observations.identity, 0.5)
+    y = jnp.asarray([1.0])
+    one, other = (f(KEY, x, y, observation)[0] for f in (with_it, without))
+    np.testing.assert_allclose(one, other, rtol=1e-5)
+    default = kd.KDEDiffusion()(KEY, x, y, observation)[0]
+    assert jnp.max(jnp.abs(default - one)) > 1e-4
+    with pytest.raises(ValueError, match="members_per_direction"):
+        kd.CovarianceKernel(members_per_direction=0.0)
 
 
 def test_members_of_no_weight_get_none(dtype):

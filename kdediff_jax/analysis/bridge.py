@@ -43,7 +43,9 @@ class CovarianceKernel(eqx.Module):
     largest is taken that no smaller one contradicts by more than a part of that noise (see
     `kdediff_jax.analysis.shares`): where the forecast is Gaussian an ensemble Kalman filter, where
     it is not, and members suffice, a particle filter. The kernel replaces the diversity that such
-    weights cost: h = 1/2 Silverman sqrt(1 - ESS / N), at least what a loss of 15 % gives.
+    weights cost: h = 1/2 Silverman sqrt(1 - ESS / N), at least what a loss of 15 % gives. With that
+    width its covariance is between the forecast's and that of the weighted members, see
+    `kdediff_jax.analysis.weighted_kernel`; with a given one it is the forecast's.
 
     Args:
         kalman_share: g in [0, 1], or None for the rule above.
@@ -61,6 +63,8 @@ class CovarianceKernel(eqx.Module):
         caution: where the posterior has two separate modes, the weights change their masses only by
             what is beyond this many squared standard errors, see `kdediff_jax.analysis.modes`;
             0 for as they are.
+        members_per_direction: effective members for each of d + 1 directions from which on the
+            kernel's covariance is in part that of the weighted members; infinity for never.
         inflation: factor of the analysis anomalies, or a rule.
         noise: "known", "sampled" or "auto", see `kdediff_jax.analysis.noise`.
 
@@ -75,6 +79,7 @@ class CovarianceKernel(eqx.Module):
     surprise: Number = tunable(4.0)
     doubt: Number = tunable(0.3)
     caution: Number = tunable(9.0)
+    members_per_direction: Number = tunable(3.0)
     inflation: Any = tunable(default_factory=SamplingInflation)
     noise: str = eqx.field(static=True, default="auto")
 
@@ -86,7 +91,7 @@ class CovarianceKernel(eqx.Module):
         positive("doubt", self.doubt, zero=True)
         positive("caution", self.caution, zero=True)
         check_inflation(self.inflation)
-        for name in ("locality", "surprise"):
+        for name in ("locality", "surprise", "members_per_direction"):
             known = concrete(getattr(self, name))
             if known is not None and not (known > 0).all():
                 raise ValueError(f"{name}: expected a positive number, got {known.tolist()}")
@@ -164,7 +169,7 @@ def bridge(
         if width is not None:
             return posterior
         particles = condition(members + step, alive, y, measurement, 0.0, 1 - share)
-        return mix(posterior, particles, n, h)
+        return mix(posterior, particles, n, h, settings.members_per_direction)
 
     if settings.kalman_share is None:
         shares = jnp.asarray(SHARES, members.dtype)

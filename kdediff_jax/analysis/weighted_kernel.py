@@ -27,10 +27,15 @@ from .covariance_kernel import Components, floored_root, shrunk
 from .gains import dot
 
 RATIO = 1.5  # k / h
-EACH = 3.0  # effective members for each direction
 
 
-def mix(smoothed: Components, particles: Components, n: int, width: Scalar | float) -> Components:
+def mix(
+    smoothed: Components,
+    particles: Components,
+    n: int,
+    width: Scalar | float,
+    each: Scalar | float,
+) -> Components:
     """Return the mixture between a forecast's kernel and the kernel of the weighted members.
 
     Args:
@@ -38,6 +43,7 @@ def mix(smoothed: Components, particles: Components, n: int, width: Scalar | flo
         particles: posterior of the same members for a width of 0.
         n: size of the ensemble, for the shrinkage.
         width: h.
+        each: effective members for each direction, 3 above.
     """
     members = particles.means
     weights = jnp.exp(particles.log_weights)[:, None]
@@ -47,7 +53,7 @@ def mix(smoothed: Components, particles: Components, n: int, width: Scalar | flo
     covariance = dot((weights * anomalies).T, anomalies) / jnp.maximum(1 - 1 / size, 0.1)
     k2 = (RATIO * like(members, width)) ** 2
     shrink = jnp.where(k2 < 1, jnp.sqrt(jnp.where(k2 < 1, 1 - k2, 1)), 0)
-    part = jnp.clip(EACH * (members.shape[1] + 1) / size, 0, 1)
+    part = jnp.clip(like(members, each) * (members.shape[1] + 1) / size, 0, 1)
 
     def between(own: Array, other: Array) -> Float[Array, "..."]:
         return (1 - part) * own + part * other
