@@ -68,9 +68,9 @@ def _references(record):
         scores = np.asarray(found["energy_score"])
         error = scores.std(ddof=1) / len(scores) ** 0.5
         lines += [
-            f"On `{name}` the reference posterior itself has an energy score of {scores.mean():.3g}",
-            f"± {error:.2g} on these {len(scores)} seeds. No filter is better in expectation; one",
-            "that is below it here was lucky with these truths.",
+            f"On `{name}` the reference posterior itself has an energy score of",
+            f"{scores.mean():.3g} ± {error:.2g} on these {len(scores)} seeds. No filter is better",
+            "in expectation; one that is below it here was lucky with these truths.",
             "",
         ]
     return lines
