@@ -8,15 +8,21 @@ import numpy as np
 import pytest
 
 import kdediff_jax as kd
-from kdediff_jax.analysis.modes import clusters, settle
+from kdediff_jax.analysis import modes
+from kdediff_jax.analysis.modes import settle
 from kdediff_jax.analysis.resampling import resample
 
 
-def two_modes(key, n, d, dtype, minor=0.5, distance=10.0):
+def two_modes(seed, n, d, dtype, minor=0.5, distance=10.0):
     """Members in two modes of unit spread, the first `minor` n of them in the first."""
-    x = jax.random.normal(key, (n, d), dtype)
-    first = jnp.arange(n) < round(minor * n)
-    return x + distance * jnp.where(first[:, None], 1, -1).astype(dtype), first
+    first = np.arange(n) < round(minor * n)  # NumPy: operations one by one compile one by one
+    x = np.random.default_rng(seed).normal(size=(n, d)) + distance * np.where(first, 1, -1)[:, None]
+    return jnp.asarray(x, dtype), jnp.asarray(first)
+
+
+def normal(seed, n, dtype):
+    """Standard normal numbers."""
+    return jnp.asarray(np.random.default_rng(100 + seed).normal(size=n), dtype)
 
 
 def mass(log_weights, first):
@@ -34,11 +40,12 @@ def settled(means, log_weights, predicted, y, *, noise=1.0, caution=9.0, alive=N
 
 
 compiled = jax.jit(settle)
+clusters = jax.jit(modes.clusters)
 
 
 @pytest.mark.parametrize("d", [1, 3, 20])
 def test_two_modes_are_found(dtype, d):
-    x, first = two_modes(jax.random.key(0), 200, d, dtype, 0.3)
+    x, first = two_modes(0, 200, d, dtype, 0.3)
     found = clusters(x, jnp.full(200, 1 / 200, dtype))
     assert jnp.all(found.first == first) or jnp.all(found.first == ~first)
     assert found.separation > 5 and found.separation.dtype == dtype
@@ -56,16 +63,16 @@ def test_separation_of_one_mode(x64, draw, expected):
 
 
 def test_clusters_are_free_of_units(x64):
-    x, _ = two_modes(jax.random.key(0), 100, 2, jnp.float64, 0.3, 3.0)
-    w = jax.nn.softmax(jax.random.normal(jax.random.key(1), (100,), jnp.float64))
+    x, _ = two_modes(0, 100, 2, jnp.float64, 0.3, 3.0)
+    w = jax.nn.softmax(normal(1, 100, jnp.float64))
     scaled = clusters(x * jnp.asarray([[1e6, 1e-6]]) + 5.0, w)
     np.testing.assert_allclose(scaled.separation, clusters(x, w).separation, rtol=1e-9)
 
 
 def test_noise_of_weights_does_not_move_mass(dtype):
     # the weights say nothing of the modes: their means' difference is chance
-    x, first = two_modes(jax.random.key(2), 100, 3, dtype)
-    noise = jax.random.normal(jax.random.key(3), (100,), dtype)
+    x, first = two_modes(2, 100, 3, dtype)
+    noise = normal(3, 100, dtype)
     predicted = x[:, :1] ** 2
     new = settled(x, noise, predicted, jnp.full(1, 100, dtype), noise=400.0)
     assert abs(mass(noise, first) - 0.5) > 0.02
@@ -97,8 +104,8 @@ def test_drift_over_many_analyses_stops():
 
 def test_clear_evidence_moves_mass(x64):
     # posterior odds e^3 with 1000 members: many standard errors
-    x, first = two_modes(jax.random.key(4), 1000, 1, jnp.float64)
-    log_w = jnp.where(first, 3.0, 0.0) + 0.1 * jax.random.normal(jax.random.key(5), (1000,))
+    x, first = two_modes(4, 1000, 1, jnp.float64)
+    log_w = jnp.where(first, 3.0, 0.0) + 0.1 * normal(5, 1000, jnp.float64)
     new = settled(x, log_w, jnp.zeros((1000, 1)), jnp.zeros(1))
     assert abs(mass(new, first) - mass(log_w, first)) < 0.01
     assert mass(log_w, first) > 0.94
@@ -108,7 +115,7 @@ def test_clear_evidence_moves_mass(x64):
 def test_a_mode_that_the_measurement_rules_out_dies(x64, members):
     # few members of one mode: the sampling error of its mass cannot show it, the likelihood can
     n = 100
-    x, first = two_modes(jax.random.key(6), n, 1, jnp.float64, members / n)
+    x, first = two_modes(6, n, 1, jnp.float64, members / n)
     y = jnp.asarray([-10.0])
     log_w = -0.5 * jnp.sum((y[None] - x) ** 2, axis=1)
     new = settled(x, log_w, x, y)
@@ -122,21 +129,21 @@ def test_a_mode_that_the_measurement_rules_out_dies(x64, members):
 @pytest.mark.parametrize("caution", [0.0, 9.0])
 def test_one_mode_is_left_alone(x64, caution):
     x = jax.random.normal(jax.random.key(7), (100, 3), jnp.float64)
-    log_w = jax.nn.log_softmax(jax.random.normal(jax.random.key(8), (100,), jnp.float64))
+    log_w = jax.nn.log_softmax(normal(8, 100, jnp.float64))
     new = settled(x, log_w, x[:, :1], jnp.ones(1), caution=caution)
     np.testing.assert_allclose(new, log_w, rtol=1e-12)
 
 
 def test_no_caution_keeps_the_weights(x64):
-    x, _ = two_modes(jax.random.key(9), 60, 2, jnp.float64)
-    log_w = jax.nn.log_softmax(jax.random.normal(jax.random.key(8), (60,), jnp.float64))
+    x, _ = two_modes(9, 60, 2, jnp.float64)
+    log_w = jax.nn.log_softmax(normal(8, 60, jnp.float64))
     new = settled(x, log_w, x[:, :1] ** 2, jnp.ones(1), caution=0.0)
     np.testing.assert_allclose(new, log_w, rtol=1e-12)
 
 
 def test_order_of_members_does_not_matter(x64):
-    x, _ = two_modes(jax.random.key(10), 50, 2, jnp.float64, 0.4)
-    log_w = jax.random.normal(jax.random.key(11), (50,), jnp.float64)
+    x, _ = two_modes(10, 50, 2, jnp.float64, 0.4)
+    log_w = normal(11, 50, jnp.float64)
     order = jax.random.permutation(jax.random.key(12), 50)
     one = settled(x, log_w, x[:, :1] ** 2, jnp.ones(1))
     other = settled(x[order], log_w[order], x[order, :1] ** 2, jnp.ones(1))
@@ -144,9 +151,9 @@ def test_order_of_members_does_not_matter(x64):
 
 
 def test_members_of_no_weight_do_not_count(x64):
-    x, first = two_modes(jax.random.key(13), 60, 2, jnp.float64)
+    x, first = two_modes(13, 60, 2, jnp.float64)
     alive = jnp.arange(60) >= 20  # ten of the first thirty are left
-    log_w = jnp.where(alive, jax.random.normal(jax.random.key(11), (60,), jnp.float64), -jnp.inf)
+    log_w = jnp.where(alive, normal(11, 60, jnp.float64), -jnp.inf)
     y = jnp.full(2, jnp.nan)
     new = settled(x, log_w, x, y, alive=alive)
     np.testing.assert_allclose(mass(new, first), 0.25, rtol=1e-9)
@@ -169,8 +176,8 @@ def test_degenerate_components(means):
 
 @pytest.mark.parametrize("minor", [0.5, 0.02])
 def test_gradients_are_finite_and_those_of_the_gate_fixed(x64, minor):
-    x, _ = two_modes(jax.random.key(14), 50, 2, jnp.float64, minor, 4.0)
-    log_w = jax.random.normal(jax.random.key(15), (50,), jnp.float64)
+    x, _ = two_modes(14, 50, 2, jnp.float64, minor, 4.0)
+    log_w = normal(15, 50, jnp.float64)
 
     def total(log_w, x, caution):
         new = settled(x, log_w, jnp.sum(x, axis=1, keepdims=True), jnp.ones(1), caution=caution)
@@ -187,7 +194,7 @@ def test_gradients_are_finite_and_those_of_the_gate_fixed(x64, minor):
 
 def bimodal_analysis(caution, seed, n=60):
     """Analysis of x = +-5 by |x|, cycled with a forecast that only shakes."""
-    x, _ = two_modes(jax.random.key(seed), n, 1, jnp.float32, 0.5, 5.0)
+    x, _ = two_modes(seed, n, 1, jnp.float32, 0.5, 5.0)
     observation = kd.GaussianObservation(jnp.abs, 1.0)
     filter_ = kd.KDEDiffusion(kernel=kd.CovarianceKernel(caution=caution))
 
@@ -215,7 +222,7 @@ def test_bad_caution():
 
 def test_measurement_of_no_component_keeps_masses():
     """All of y missing: the masses of the forecast stay."""
-    x, first = two_modes(jax.random.key(20), 40, 2, jnp.float32)
+    x, first = two_modes(20, 40, 2, jnp.float32)
     observation = kd.GaussianObservation(kd.observations.identity, 1.0)
     analysis = kd.KDEDiffusion()(jax.random.key(0), x, jnp.full(2, jnp.nan), observation)[0]
     np.testing.assert_allclose(jnp.mean(analysis[:, 0] > 0), jnp.mean(first), atol=0.03)

@@ -62,9 +62,10 @@ class CovarianceKernel(eqx.Module):
             wrong, before its innovation is seen; 0 for no doubt.
         caution: where the posterior has two separate modes, the weights change their masses only by
             what is beyond this many squared standard errors, see `kdediff_jax.analysis.modes`;
-            0 for as they are.
+            0 for as they are. Not where there is a localisation.
         members_per_direction: effective members for each of d + 1 directions from which on the
-            kernel's covariance is in part that of the weighted members; infinity for never.
+            kernel's covariance is in part that of the weighted members; infinity for never. Not
+            where there is a localisation.
         inflation: factor of the analysis anomalies, or a rule.
         noise: "known", "sampled" or "auto", see `kdediff_jax.analysis.noise`.
 
