@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import sys
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from common import save
+from comparison import standard_error
+from problems import scored_run
 from untuned import CYCLES, problem
 
 import kdediff_jax as kd
-from kdediff_jax.experiments.scoring import compiled_scores
 from kdediff_jax.sweeping import use_every_core
 
 SEEDS = tuple(range(6000, 6024))
@@ -51,10 +51,7 @@ def table(variants):
     names = dict.fromkeys(name for settings in variants.values() for name in settings)
     start = kd.CovarianceKernel()
     rows = {
-        name: [
-            settings[name] if name in settings else getattr(start, name)
-            for settings in variants.values()
-        ]
+        name: [settings.get(name, getattr(start, name)) for settings in variants.values()]
         for name in names
     }
     return {name: jnp.asarray(row, jnp.float32) for name, row in rows.items()}
@@ -63,21 +60,12 @@ def table(variants):
 def scores(cell, variants):
     """Return the scores [variant, seed] of a cell."""
     experiment, n = problem(cell)
-    cycles = min(experiment.num_cycles, CYCLES)
     settings = table(variants)
 
     def run(point):
-        seed = point["seed"]
         mine = {name: row[point["variant"]] for name, row in settings.items()}
-        twin = experiment.twin(seed, n, cycles, jnp.dtype(jnp.float32))
-        result = kd.assimilate(
-            jax.random.fold_in(jax.random.key(seed), 2), experiment.dynamics,
-            experiment.observation, kd.KDEDiffusion(kernel=kd.CovarianceKernel(**mine)),
-            twin.ensemble, twin.ys, save=kd.save_ensembles,
-        )  # fmt: skip
-        found = compiled_scores(
-            result.saved, result.info, twin.truth, min(experiment.burn_in, cycles - 1)
-        )
+        default = kd.KDEDiffusion(kernel=kd.CovarianceKernel(**mine))
+        found = scored_run(experiment, default, n, point["seed"], CYCLES)
         return {name: found[name] for name in ("energy_score", "coverage", "failed")}
 
     return kd.sweep(run, {"variant": tuple(range(len(variants))), "seed": SEEDS}).values
@@ -92,7 +80,7 @@ def lines(cell):
         for i, label in enumerate(names):
             score = np.asarray(found["energy_score"][i], float)
             gap = score - default
-            error = gap.std(ddof=1) / len(gap) ** 0.5
+            error = standard_error(gap)
             rows[label] = {
                 "mean": float(score.mean()),
                 "median": float(np.median(score)),

@@ -9,14 +9,14 @@ score relative to the tuned one, on the same seeds. Everything draws from the mi
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from common import save
+from comparison import standard_error
+from problems import scored_run
 
 import kdediff_jax as kd
 from kdediff_jax import experiments
-from kdediff_jax.experiments.scoring import compiled_scores
 from kdediff_jax.sweeping import use_every_core
 
 CASES = (("lorenz63-z", 250), ("lorenz63-full", 100), ("lorenz96-10", 100))
@@ -33,14 +33,7 @@ def filtered(name, members, build):
 
     def run(point):
         numbers = [point[k].astype(jnp.float32) for k in ("state", "obs") if k in point]
-        seed = point["seed"]
-        twin = experiment.twin(seed, members, experiment.num_cycles, jnp.dtype(jnp.float32))
-        result = kd.assimilate(
-            jax.random.fold_in(jax.random.key(seed), 2), experiment.dynamics,
-            experiment.observation, build(*numbers), twin.ensemble, twin.ys,
-            save=kd.save_ensembles,
-        )  # fmt: skip
-        scores = compiled_scores(result.saved, result.info, twin.truth, experiment.burn_in)
+        scores = scored_run(experiment, build(*numbers), members, point["seed"])
         return {SCORE: scores[SCORE], "ess": scores["ess"]}
 
     return run
@@ -59,7 +52,7 @@ def summary(values):
     good = values[np.isfinite(values)]
     return {
         "mean": round(float(good.mean()), 4),
-        "standard error": round(float(good.std(ddof=1) / len(good) ** 0.5), 4),
+        "standard error": round(float(standard_error(good)), 4),
         "failed": int(len(values) - len(good)),
     }
 

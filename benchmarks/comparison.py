@@ -18,6 +18,11 @@ class Comparison(NamedTuple):
     difference: float
 
 
+def standard_error(values):
+    """Return the standard error of the mean of independent values."""
+    return values.std(ddof=1) / len(values) ** 0.5
+
+
 def compare(filters, score):
     """Compare the default with the rival of smallest mean; None where the score is not there."""
     if score not in filters["kde-auto"]["scores"]:
@@ -29,5 +34,5 @@ def compare(filters, score):
         key=lambda k: np.inf if np.isnan(of[k]).any() else of[k].mean(),
     )
     gap = of["kde-auto"] - of[name]
-    error = gap.std(ddof=1) / len(gap) ** 0.5
-    return Comparison(of["kde-auto"].mean(), of[name].mean(), name, gap.mean() / error)
+    difference = gap.mean() / standard_error(gap)
+    return Comparison(of["kde-auto"].mean(), of[name].mean(), name, difference)

@@ -8,8 +8,8 @@ means over seeds that neither the tuning nor the scoring of other tables uses.
 
 from __future__ import annotations
 
-import numpy as np
 from common import save
+from comparison import standard_error
 
 import kdediff_jax as kd
 from kdediff_jax import experiments, latents
@@ -43,7 +43,7 @@ def compared(name, members, state, obs, posteriors):
         per_seed = values.mean(axis=(0, 1))
         table[label] = {
             "mean": float(per_seed.mean()),
-            "standard error": float(per_seed.std(ddof=1) / np.sqrt(len(per_seed))),
+            "standard error": float(standard_error(per_seed)),
         }
         print(name, members, label, table[label], flush=True)
     return {"experiment": name, "N": members, "score": score, "bandwidths": [state, obs], **table}

@@ -1,6 +1,12 @@
-"""Where a measurement comes from, as the README says it."""
+"""What a record measured and where it comes from, as the README says it."""
 
 from __future__ import annotations
+
+
+def title(cell):
+    """Return "problem:members" or "problem:members:noise:operator" as a reader wants it."""
+    name, n, *measurement = cell.split(":")
+    return ", ".join([name, f"N = {n}", *([" ".join(measurement)] if measurement else [])])
 
 
 def origin(record):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+import kdediff_jax as kd
 from kdediff_jax import experiments, kde
 from kdediff_jax.experiments.run import run_filter
+from kdediff_jax.experiments.scoring import compiled_scores
 from kdediff_jax.observations import sample_ensemble
 
 CYCLES = 50
@@ -27,6 +29,18 @@ def mixture(name, members):
     forecast, y = (jnp.asarray(value[-1]) for value in run.result.saved)
     predicted = sample_ensemble(experiment.observation, jax.random.key(9), forecast, 0.0)
     return forecast, kde.log_weights(y, predicted, h_y), h_x
+
+
+def scored_run(experiment, analysis, members, seed, cycles=None):
+    """Return the scores of one run of an analysis, of at most `cycles`; for the compiled path."""
+    cycles = min(experiment.num_cycles, cycles or experiment.num_cycles)
+    twin = experiment.twin(seed, members, cycles, jnp.dtype(jnp.float32))
+    result = kd.assimilate(
+        jax.random.fold_in(jax.random.key(seed), 2), experiment.dynamics,
+        experiment.observation, analysis, twin.ensemble, twin.ys, save=kd.save_ensembles,
+    )  # fmt: skip
+    first = min(experiment.burn_in, cycles - 1)
+    return compiled_scores(result.saved, result.info, twin.truth, first)
 
 
 def arctan(x):

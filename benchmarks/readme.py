@@ -10,7 +10,7 @@ import json
 import sys
 from pathlib import Path
 
-from origin import origin
+from origin import origin, title
 from readme_default import ablation, rank_histograms, untuned
 from readme_speed import analysis_cost, cuthbert_filters, far_tiles, kernel_weights, scaling
 
@@ -61,7 +61,7 @@ def rules(record):
     cases = record["cases"]
     labels = list(next(iter(cases.values())))
     header = ["one analysis, ms (of fixed bandwidths)"]
-    header += [f"{name}, N = {n}" for name, n in (case.split(":") for case in cases)]
+    header += map(title, cases)
     rows = []
     for label in labels:
         here = [c[label] for c in cases.values()]
@@ -80,7 +80,7 @@ def rules(record):
 def bandwidth_rules(record):
     """The paper's kernel with bandwidths that are not tuned for the problem."""
     cases = record["cases"]
-    header = ["energy score", *(f"{name}, N = {n}" for name, n in (c.split(":") for c in cases))]
+    header = ["energy score", *map(title, cases)]
     rows = []
     for label in next(iter(cases.values())):
         here = [rows_of[label] for rows_of in cases.values()]

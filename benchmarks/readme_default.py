@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from comparison import RIVALS, compare
-from origin import origin
+from comparison import RIVALS, compare, standard_error
+from origin import origin, title
 
 from kdediff_jax.experiments import tables
 
@@ -14,8 +14,7 @@ def untuned(record):
     rows, lost = [], 0
     for cell, body in record["cells"].items():
         filters = body["filters"]
-        name, n, *measurement = cell.split(":")
-        row = [f"{name}, N = {n}" + (f", {' '.join(measurement)}" if measurement else "")]
+        row = [title(cell)]
         behind = False
         for score in ("energy_score", "crps", "rmse", "w2"):
             found = compare(filters, score)
@@ -66,7 +65,7 @@ def _references(record):
     lines = []
     for name, found in record.get("reference", {}).items():
         scores = np.asarray(found["energy_score"])
-        error = scores.std(ddof=1) / len(scores) ** 0.5
+        error = standard_error(scores)
         lines += [
             f"On `{name}` the reference posterior itself has an energy score of",
             f"{scores.mean():.3g} ± {error:.2g} on these {len(scores)} seeds. No filter is better",
@@ -84,7 +83,7 @@ def rank_histograms(record):
         for label, row in by.items():
             flat += label == "kde-auto" and row["p"] > record["level"]
             shown = [str(row["lag"]), str(row["ranks per coordinate"]), f"{row['p']:.2g}"]
-            rows.append([system.replace(":", ", N = "), label, *shown, f"{row['tails']:.2f}"])
+            rows.append([title(system), label, *shown, f"{row['tails']:.2f}"])
     return [
         "### Rank histograms",
         "",
@@ -104,10 +103,7 @@ def rank_histograms(record):
 def ablation(record):
     """What each part of the default is worth."""
     cells = record["cells"]
-    header = ["energy score"]
-    for cell in cells:
-        name, n, *measurement = cell.split(":")
-        header.append(f"{name}, N = {n}" + (f", {' '.join(measurement)}" if measurement else ""))
+    header = ["energy score", *map(title, cells)]
     rows = []
     for label in next(iter(cells.values())):
         here = [rows_of[label] for rows_of in cells.values()]

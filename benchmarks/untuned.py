@@ -46,7 +46,6 @@ SCORES = ("energy_score", "crps", "rmse", "spread", "coverage", "rank_p", "ess")
 CYCLES = 500
 LONGER = {"sakov2008": 600}  # its burn-in is 400
 W2_EVERY = 5
-CYCLES_OF_REFERENCE = 100  # of lorenz63-z: all
 NOISES = {
     "gaussian": kd.GaussianObservation,
     "laplace": kd.LaplaceObservation,
@@ -166,10 +165,10 @@ def reference_scores(name):
     No filter is better in expectation. One that is, on ten seeds, was lucky.
     """
     experiment, (_, scoring) = experiments.load(name), seeds(name)
-    found = references(experiment, scoring, CYCLES_OF_REFERENCE, draws=1000)
+    found = references(experiment, scoring, draws=1000)
     scores = []
     for seed, draws in zip(scoring, found[1], strict=True):
-        truth = experiment.twin(seed, 2, CYCLES_OF_REFERENCE, jnp.dtype(jnp.float32)).truth
+        truth = experiment.twin(seed, 2, experiment.num_cycles, jnp.dtype(jnp.float32)).truth
         scores.append(round(float(kd.metrics.energy_score(draws, truth).mean()), 5))
     return {"commit": provenance({}, seed=0)["commit"][:10], "energy_score": scores}
 
@@ -203,9 +202,13 @@ def main(arguments):
         cells = list(record["cells"])
     settings = {"tuning": TUNING, "scoring": SCORING, "inflations": INFLATIONS, "jitters": JITTERS}
     settings |= {"more seeds": MORE, "their tuning": MORE_TUNING, "their scoring": MORE_SCORING}
+
+    def keep():
+        save("untuned", settings, {k: v for k, v in record.items() if k != "provenance"})
+
     if "--reference" in arguments:
         record["reference"] = {"lorenz63-z": reference_scores("lorenz63-z")}
-        save("untuned", settings, {k: v for k, v in record.items() if k != "provenance"})
+        keep()
         return
     for cell in cells or [c for c in CELLS if c not in record["cells"]]:
         known = {}
@@ -216,7 +219,7 @@ def main(arguments):
                 line.setdefault("commit", record["provenance"]["commit"][:10])
         record["cells"][cell] = one(cell, known)
         summary(cell, record["cells"][cell])
-        save("untuned", settings, {k: v for k, v in record.items() if k != "provenance"})
+        keep()
 
 
 if __name__ == "__main__":

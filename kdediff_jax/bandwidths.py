@@ -11,7 +11,7 @@ from jax import lax
 
 from . import kde
 from ._checks import concrete, per_coordinate, positive
-from ._typing import Array, Float, Number, like, tunable
+from ._typing import Array, Float, Number, Scalar, like, tunable
 
 
 class AbstractBandwidth(eqx.Module):
@@ -94,6 +94,15 @@ class TargetESS(eqx.Module):
         bounds = jnp.log(like(predicted, self.smallest)), jnp.log(like(predicted, self.largest))
         _, high = lax.fori_loop(0, 20, halve, bounds)
         return lax.stop_gradient(jnp.exp(high) * std)
+
+
+def moment_shrinkage(width: Scalar) -> Scalar:
+    """Return sqrt(1 - h^2), by which centres shrink so that a kernel of width h adds no variance.
+
+    0 from h = 1 on, where the root has an infinite slope. West 1993.
+    """
+    inside = width < 1
+    return jnp.where(inside, jnp.sqrt(jnp.where(inside, 1 - width**2, 1)), 0)
 
 
 def silverman(n: int, d: int) -> float:

@@ -135,7 +135,7 @@ def first_squared(x):
 
 
 def test_gaussian_posterior_of_a_linear_problem(x64, key):
-    n = 2000
+    n = 4000
     x = forecast(key, n=n)
     y = jnp.array([5.0, 0.5])
     p = jnp.cov(x.T)

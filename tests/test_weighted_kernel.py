@@ -22,7 +22,7 @@ def both(x, y, width, std=1.0, alive=None):
     observation = kd.GaussianObservation(kd.observations.identity, std)
     measurement = split(observation, KEY, x, jnp.zeros((), x.dtype))
     smoothed, particles = (condition(x, alive, y, measurement, h) for h in (width, 0.0))
-    return smoothed, particles, mix(smoothed, particles, x.shape[0], width, EACH)
+    return smoothed, particles, mix(smoothed, particles, width, EACH)
 
 
 def moments(components):

@@ -166,11 +166,12 @@ def bridge(
         response = measurement.predict(members + step) - predicted
         response = jnp.where(measured[None], response, 0)
         step = step * gains.secant(pull, response, noise, share)
-        posterior = condition(members + step, alive, y, measurement, h, 1 - share)
+        moved = members + step
+        posterior = condition(moved, alive, y, measurement, h, 1 - share)
         if width is not None:
             return posterior
-        particles = condition(members + step, alive, y, measurement, 0.0, 1 - share)
-        return mix(posterior, particles, n, h, settings.members_per_direction)
+        particles = condition(moved, alive, y, measurement, 0.0, 1 - share)
+        return mix(posterior, particles, h, settings.members_per_direction)
 
     if settings.kalman_share is None:
         shares = jnp.asarray(SHARES, members.dtype)

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from .. import kde
 from .._linalg import cholesky, solve_lower
 from .._typing import Array, Bool, Float, Scalar, like
+from ..bandwidths import moment_shrinkage
 from .gains import dot
 from .noise import Measurement
 
@@ -58,11 +59,9 @@ def condition(
     n = members.shape[0]
     mean = jnp.mean(members, axis=0, keepdims=True)
     anomalies = members - mean
-    h2 = like(members, width) ** 2
-    share = like(members, share)
-    # sqrt has an infinite slope at 0, where h = 1
-    shrink = jnp.where(h2 < 1, jnp.sqrt(jnp.where(h2 < 1, 1 - h2, 1)), 0)
-    centres = mean + shrink * anomalies
+    width, share = like(members, width), like(members, share)
+    h2 = width**2
+    centres = mean + moment_shrinkage(width) * anomalies
     kernel = h2 * dot(anomalies.T, anomalies) / (n - 1)
     if measurement.log_likelihood is not None:
         log_weights = share * measurement.log_likelihood(y, centres)

@@ -96,15 +96,14 @@ def adapt(
     if near is None:
         signal = dot(deviations.T, deviations) / (members.shape[0] - 1)
         seen = innovation(e, signal, noise, measured)
+        told = _linear_in(deviations, members, signal)
     else:
         variance = jnp.sum(deviations**2, axis=0) / (members.shape[0] - 1)
         seen = componentwise(e, variance, jnp.diagonal(noise), jnp.where(measured[None], near, 0))
     factor = surprise_factor(seen, surprise)
-    if near is None:
-        told = _linear_in(deviations, members, signal)
-        wide = members + (factor - 1) * told
-    else:
-        wide = scaled(members, factor)
+
+    def widened(factor: Float[Array, "*d"]) -> Float[Array, "n d"]:
+        return members + (factor - 1) * told if near is None else scaled(members, factor)
 
     least = jnp.finfo(members.dtype).min / y.shape[0]  # finite: the sum of all components is, too
 
@@ -113,15 +112,15 @@ def adapt(
         total = jax.nn.logsumexp(jnp.where(alive[:, None], each, -jnp.inf), axis=0)
         return jnp.maximum(total, least)
 
-    before, after = (evidence(x).reshape(seen.values.shape) for x in (members, wide))
+    before, after = (evidence(x).reshape(seen.values.shape) for x in (members, widened(factor)))
     # where no member allows the measurement at all, nothing can speak against widening;
     # a missing component has the same evidence, log n, before and after
     impossible = jnp.any((seen.weights > 0) & (before == least), axis=-1)
     likelier = jnp.sum(seen.weights * (after - before), axis=-1) > math.log(ODDS)
     factor = jnp.where(likelier | impossible, factor, 1)
     if near is None:
-        widened = seen._replace(values=factor**2 * seen.values)
-        return scaled(members + (factor - 1) * told, probable_factor(widened, doubt))
+        credited = seen._replace(values=factor**2 * seen.values)
+        return scaled(widened(factor), probable_factor(credited, doubt))
     common = probable_factor(credible(seen, measured), doubt)
     # nothing is known far from every measurement
     probable = 1 + jnp.max(seen.weights, axis=1) * (common - 1)

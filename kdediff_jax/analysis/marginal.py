@@ -16,6 +16,7 @@ from jax import lax
 
 from .. import pairwise
 from .._typing import Array, Float, Scalar, like
+from ..bandwidths import moment_shrinkage
 
 REACH = 8  # kernel widths beyond the outermost member, where Phi has fallen to rounding
 HALVINGS = 30  # to 1e-9 of the bracket
@@ -38,8 +39,7 @@ def reweight(
     std = jnp.sqrt(jnp.where(constant, 1, variance))
     z = (members - mean) / std
     h = like(members, width)
-    shrink = jnp.where(h < 1, jnp.sqrt(jnp.where(h < 1, 1 - h**2, 1)), 0)
-    centres = shrink * z
+    centres = moment_shrinkage(h) * z
     weights = jnp.exp(log_weights)
     level = pairwise.gaussian_cdf(z, centres, jnp.full_like(z, 1 / z.shape[0]), h)
     found = lax.stop_gradient(_quantile(level, z, centres, weights, h))

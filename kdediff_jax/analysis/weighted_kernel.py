@@ -23,6 +23,7 @@ import jax.numpy as jnp
 
 from .. import kde
 from .._typing import Array, Float, Scalar, like
+from ..bandwidths import moment_shrinkage
 from .covariance_kernel import Components, floored_root, shrunk
 from .gains import dot
 
@@ -32,7 +33,6 @@ RATIO = 1.5  # k / h
 def mix(
     smoothed: Components,
     particles: Components,
-    n: int,
     width: Scalar | float,
     each: Scalar | float,
 ) -> Components:
@@ -41,7 +41,6 @@ def mix(
     Args:
         smoothed: posterior for the width h.
         particles: posterior of the same members for a width of 0.
-        n: size of the ensemble, for the shrinkage.
         width: h.
         each: effective members for each direction, 3 above.
     """
@@ -51,18 +50,18 @@ def mix(
     mean = jnp.sum(weights * members, axis=0, keepdims=True)
     anomalies = members - mean
     covariance = dot((weights * anomalies).T, anomalies) / jnp.maximum(1 - 1 / size, 0.1)
-    k2 = (RATIO * like(members, width)) ** 2
-    shrink = jnp.where(k2 < 1, jnp.sqrt(jnp.where(k2 < 1, 1 - k2, 1)), 0)
-    part = jnp.clip(like(members, each) * (members.shape[1] + 1) / size, 0, 1)
+    wider = RATIO * like(members, width)
+    n, d = members.shape
+    part = jnp.clip(like(members, each) * (d + 1) / size, 0, 1)
 
     def between(own: Array, other: Array) -> Float[Array, "..."]:
         return (1 - part) * own + part * other
 
-    means = between(mean + shrink * anomalies, smoothed.means)
+    means = between(mean + moment_shrinkage(wider) * anomalies, smoothed.means)
     least = jnp.finfo(members.dtype).min / 4  # finite: 0 times -inf is no number
     own, other = (jnp.maximum(c.log_weights, least) for c in (particles, smoothed))
     dead = jnp.isneginf(smoothed.log_weights)
     log_weights = jnp.where(dead, -jnp.inf, between(own, other))
-    covariance = between(k2 * covariance, dot(smoothed.root, smoothed.root.T))
+    covariance = between(wider**2 * covariance, dot(smoothed.root, smoothed.root.T))
     root = floored_root(shrunk(covariance, n))
     return Components(means, jax.nn.log_softmax(log_weights), root)
