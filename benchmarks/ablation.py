@@ -19,6 +19,7 @@ from problems import scored_run
 from untuned import CYCLES, problem
 
 import kdediff_jax as kd
+from kdediff_jax.analysis.bridge import DOUBT
 from kdediff_jax.sweeping import use_every_core
 
 SEEDS = tuple(range(6000, 6024))
@@ -49,7 +50,7 @@ SHARES = {
 def table(variants):
     """Return every setting that varies as an array over the variants."""
     names = dict.fromkeys(name for settings in variants.values() for name in settings)
-    start = kd.CovarianceKernel()
+    start = kd.CovarianceKernel(doubt=DOUBT)
     rows = {
         name: [settings.get(name, getattr(start, name)) for settings in variants.values()]
         for name in names

@@ -6,10 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 
 import kdediff_jax as kd
 from kdediff_jax.analysis.innovations import (
     adapt,
+    componentwise,
+    credible,
     innovation,
     probable_factor,
     surprise_factor,
@@ -176,6 +179,18 @@ def test_locally_a_surprise_does_not_move_the_common_factor(key):
     # what nothing near is measured of stays as it is
     half = judged_locally(key, x, y, jnp.eye(80).at[0].set(0.0), 0.3)
     np.testing.assert_array_equal(half[:, 0], x[:, 0])
+
+
+def test_a_sound_spread_is_credible_as_it_is(x64):
+    """Innovations at the quantiles of their distribution: leaving the largest out has no effect."""
+    z = jnp.asarray(scipy.stats.norm.ppf((np.arange(4000) + 0.5) / 4000))
+    for variance in (0.2, 1.0, 5.0):
+        seen = componentwise(
+            (1 + variance) ** 0.5 * z, jnp.full(4000, variance), jnp.ones(4000), jnp.eye(1, 4000)
+        )
+        kept = credible(seen, jnp.ones(4000, bool))
+        assert 0.985 < jnp.mean(kept.weights) < 0.995
+        np.testing.assert_allclose(probable_factor(kept, 10.0), 1, atol=4e-3)
 
 
 def test_components_that_are_missing_leave_the_bound_of_chi_square_alone(x64):

@@ -50,6 +50,19 @@ def test_full_kalman_share_is_the_letkf(x64, key, radius):
     np.testing.assert_allclose(out, expected, atol=2e-6)
 
 
+def test_sampling_inflation_knows_the_noise_of_gain_and_weights(x64, key):
+    x = forecast(key)
+    settings = {"kalman_share": 0.0, "surprise": jnp.inf, "doubt": 0.0}
+    same, info = analyse(local(inflation=1.0, **settings), key, x, jnp.asarray(Y), observation())
+    wider, _ = analyse(local(**settings), key, x, jnp.asarray(Y), observation())
+    signal = np.cov(x @ MATRIX.T, rowvar=False)
+    freedom = np.trace(np.linalg.solve(signal + np.diag(np.square(STD)), signal))
+    expected = 1 + 2 * (0.5 * freedom / 29 + 4 * (1 / info.ess - 1 / 30))
+    assert 3 < info.ess < 20
+    np.testing.assert_allclose(wider.var(axis=0) / same.var(axis=0), expected, rtol=1e-6)
+    np.testing.assert_allclose(wider.mean(axis=0), same.mean(axis=0), atol=1e-9)
+
+
 @pytest.mark.parametrize("make", [kd.GaussianObservation, kd.LaplaceObservation])
 def test_infinite_radius_weighs_as_the_global_filter(x64, key, make):
     x = forecast(key)

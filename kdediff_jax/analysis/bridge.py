@@ -30,6 +30,7 @@ from .shares import SHARES, choose, features
 from .sites import gaussian_sites
 from .weighted_kernel import mix
 
+DOUBT = 0.3
 LEAST_LOSS = 0.15  # for the width: with less, runs of few members are less robust
 PRODUCTS_UP_TO = 32  # coordinates; in more, pairs of them cost more memory than the ensemble
 
@@ -59,7 +60,8 @@ class CovarianceKernel(eqx.Module):
             deviations above what chi-square allows and a wider one makes the measurement likelier,
             see `kdediff_jax.analysis.innovations`; infinity for never.
         doubt: standard deviation of log f^2, f the factor by which a forecast's spread may be
-            wrong, before its innovation is seen; 0 for no doubt.
+            wrong, before its innovation is seen; 0 for no doubt. By default 0.3, and 0.5 where
+            there is a localisation.
         caution: where the posterior has two separate modes, the weights change their masses only by
             what is beyond this many squared standard errors, see `kdediff_jax.analysis.modes`;
             0 for as they are. Not where there is a localisation.
@@ -78,7 +80,7 @@ class CovarianceKernel(eqx.Module):
     evidence: Number = tunable(0.1)
     locality: Number = tunable(0.3)
     surprise: Number = tunable(4.0)
-    doubt: Number = tunable(0.3)
+    doubt: Number = tunable(None)
     caution: Number = tunable(9.0)
     members_per_direction: Number = tunable(3.0)
     inflation: Any = tunable(default_factory=SamplingInflation)
@@ -89,7 +91,8 @@ class CovarianceKernel(eqx.Module):
         choice("noise", self.noise, KINDS)
         positive("noise_budget", self.noise_budget)
         positive("evidence", self.evidence, zero=True)
-        positive("doubt", self.doubt, zero=True)
+        if self.doubt is not None:
+            positive("doubt", self.doubt, zero=True)
         positive("caution", self.caution, zero=True)
         check_inflation(self.inflation)
         for name in ("locality", "surprise", "members_per_direction"):
@@ -142,7 +145,7 @@ def bridge(
     h = like(members, bound if width is None else width)
     measured = ~jnp.isnan(y)
     noise = masked_noise(measurement.covariance, measured)
-    rules = settings.surprise, settings.doubt
+    rules = settings.surprise, DOUBT if settings.doubt is None else settings.doubt
     members = adapt(members, alive, y, measurement, noise, *rules)
     predicted = measurement.predict(members)
     told = y

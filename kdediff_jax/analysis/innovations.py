@@ -166,10 +166,17 @@ def componentwise(
 
 
 def credible(seen: Innovation, measured: Bool[Array, " m"]) -> Innovation:
-    """Return the components that are no surprise by themselves, for a factor common to all."""
+    """Return the components that are no surprise by themselves, for a factor common to all.
+
+    Leaving the largest out makes the rest smaller than a sound Gaussian forecast says, by the
+    E[z^2 | z^2 <= b] of a standard normal z: squares are divided by it.
+    """
     bound = 1 + COMPONENT * math.sqrt(2)
     weights = measured[None] & (seen.squares <= bound * (1 + seen.values))
-    return seen._replace(weights=weights.astype(seen.values.dtype))
+    cut = math.sqrt(bound)
+    density = math.exp(-0.5 * bound) / math.sqrt(2 * math.pi)
+    kept = 1 - 2 * cut * density / math.erf(cut / math.sqrt(2))
+    return seen._replace(squares=seen.squares / kept, weights=weights.astype(seen.values.dtype))
 
 
 def probable_factor(seen: Innovation, doubt: Scalar | float) -> Scalar:
