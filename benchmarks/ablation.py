@@ -9,6 +9,7 @@ for the two fixed Kalman shares, which are a program of their own.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ import numpy as np
 from common import save
 from comparison import standard_error
 from problems import scored_run
-from untuned import CYCLES, problem
+from untuned import CYCLES, LONGER, problem
 
 import kdediff_jax as kd
 from kdediff_jax.analysis.bridge import DOUBT
@@ -45,36 +46,44 @@ SHARES = {
     "kernel only (Kalman share 0)": {"kalman_share": 0.0},
     "Kalman gain only (share 1)": {"kalman_share": 1.0},
 }
+START = vars(kd.CovarianceKernel(doubt=DOUBT))
 
 
-def table(variants):
+@contextlib.contextmanager
+def build(experiment, settings):
+    """Give the filter of some settings, for as long as its runs are traced."""
+    kernel = kd.CovarianceKernel(**settings)
+    yield kd.KDEDiffusion(kernel=kernel, localisation=experiment.localisation)
+
+
+def table(variants, start):
     """Return every setting that varies as an array over the variants."""
     names = dict.fromkeys(name for settings in variants.values() for name in settings)
-    start = kd.CovarianceKernel(doubt=DOUBT)
     rows = {
-        name: [settings.get(name, getattr(start, name)) for settings in variants.values()]
+        name: [settings.get(name, start.get(name)) for settings in variants.values()]
         for name in names
     }
     return {name: jnp.asarray(row, jnp.float32) for name, row in rows.items()}
 
 
-def scores(cell, variants):
-    """Return the scores [variant, seed] of a cell."""
+def scores(cell, variants, seeds=SEEDS, start=START, build=build):
+    """Return the scores [variant, seed] of a cell; `build` makes a filter of settings."""
     experiment, n = problem(cell)
-    settings = table(variants)
+    cycles = LONGER.get(experiment.name, CYCLES)
+    settings = table(variants, start)
 
     def run(point):
         mine = {name: row[point["variant"]] for name, row in settings.items()}
-        default = kd.KDEDiffusion(kernel=kd.CovarianceKernel(**mine))
-        found = scored_run(experiment, default, n, point["seed"], CYCLES)
+        with build(experiment, mine) as default:
+            found = scored_run(experiment, default, n, point["seed"], cycles)
         return {name: found[name] for name in ("energy_score", "coverage", "failed")}
 
-    return kd.sweep(run, {"variant": tuple(range(len(variants))), "seed": SEEDS}).values
+    return kd.sweep(run, {"variant": tuple(range(len(variants))), "seed": seeds}).values
 
 
-def lines(cell):
+def lines(cell, groups=(VARIANTS, SHARES), **kwargs):
     """Return mean, median, paired difference from the default, coverage and failed runs."""
-    parts = [(names, scores(cell, names)) for names in (VARIANTS, SHARES)]
+    parts = [(names, scores(cell, names, **kwargs)) for names in groups]
     default = np.asarray(parts[0][1]["energy_score"][0], float)
     rows = {}
     for names, found in parts:

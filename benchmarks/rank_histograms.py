@@ -28,7 +28,7 @@ SEEDS = tuple(range(2000, 2020))
 CYCLES = 500
 SYSTEMS = ("lorenz63-full:100", "lorenz63-z:250", "sakov2012:100", "ramgraber2022:100",
            "bocquet2010:100", "lorenz96-10:100", "lorenz96-20:100", "lorenz96-40:40",
-           "toy-bimodal:100")  # fmt: skip
+           "spantini2019:60", "toy-bimodal:100")  # fmt: skip
 FILTERS = ("kde-auto", "enkf")
 LARGEST_LAG = 50
 LEVEL = 0.01

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from origin import origin, title
-from readme_default import ablation, rank_histograms, untuned
+from readme_default import ablation, local_ablation, rank_histograms, untuned
 from readme_speed import analysis_cost, cuthbert_filters, far_tiles, kernel_weights, scaling
 
 from kdediff_jax.experiments import tables
@@ -213,6 +213,7 @@ def main():
         **dict.fromkeys(TITLES, reproduced),
         "rank_histograms": rank_histograms,
         "ablation": ablation,
+        "local_ablation": local_ablation,
         "latents": low_variance,
         "bandwidth_rules": bandwidth_rules,
         "rules": rules,

@@ -12,6 +12,7 @@ from kdediff_jax.experiments import tables
 def untuned(record):
     """The default filter against the best-tuned classical ones, cell by cell."""
     rows, lost = [], 0
+    commits = sorted({body["filters"]["kde-auto"]["commit"] for body in record["cells"].values()})
     for cell, body in record["cells"].items():
         filters = body["filters"]
         row = [title(cell)]
@@ -56,7 +57,8 @@ def untuned(record):
         tables.markdown_table(header, rows),
         "",
         *_references(record),
-        f"({origin(record)}; `python benchmarks/untuned.py`)",
+        f"({origin(record)}, the default's runs at {' and '.join(commits)};",
+        "`python benchmarks/untuned.py`)",
         "",
     ]
 
@@ -102,12 +104,6 @@ def rank_histograms(record):
 
 def ablation(record):
     """What each part of the default is worth."""
-    cells = record["cells"]
-    header = ["energy score", *map(title, cells)]
-    rows = []
-    for label in next(iter(cells.values())):
-        here = [rows_of[label] for rows_of in cells.values()]
-        rows.append([label, *(_difference(label, row) for row in here)])
     return [
         "### What each part of the default is worth",
         "",
@@ -115,11 +111,32 @@ def ablation(record):
         "developed on; in brackets the paired difference from it in standard errors, above 0 where",
         "the default is better. Failed: runs with a cycle that overflowed.",
         "",
-        tables.markdown_table(header, rows),
+        _variants(record["cells"]),
         "",
         f"({origin(record)}; `python benchmarks/ablation.py`)",
         "",
     ]
+
+
+def local_ablation(record):
+    """What each part of the localised default is worth."""
+    return [
+        "The localised default, on 12 of these seeds. Its inflation counts the noise of the",
+        "weights beside that of the gain.",
+        "",
+        _variants(record["cells"]),
+        "",
+        f"({origin(record)}; `python benchmarks/local_ablation.py`)",
+        "",
+    ]
+
+
+def _variants(cells):
+    rows = []
+    for label in next(iter(cells.values())):
+        here = [rows_of[label] for rows_of in cells.values()]
+        rows.append([label, *(_difference(label, row) for row in here)])
+    return tables.markdown_table(["energy score", *map(title, cells)], rows)
 
 
 def _difference(label, row):
