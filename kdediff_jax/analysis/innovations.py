@@ -67,8 +67,8 @@ def adapt(
     y: Float[Array, " m"],
     measurement: Measurement,
     noise: Float[Array, "m m"],
-    surprise: Scalar,
-    doubt: Scalar,
+    surprise: Scalar | float,
+    doubt: Scalar | float,
     near: Float[Array, "d m"] | None = None,
 ) -> Float[Array, "n d"]:
     """Return the forecast with its spread adapted about its mean.
