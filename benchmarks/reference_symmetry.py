@@ -59,7 +59,7 @@ def distances(ensembles, draws, members):
 def perfect(draws, members, rng):
     """Return draws of the exact posterior that are not among those compared with."""
     fresh = draws[:, :, compared_draws(members) :]
-    seeds, cycles, available, d = fresh.shape
+    seeds, cycles, available, _ = fresh.shape
     place = rng.permuted(np.broadcast_to(np.arange(available), (seeds, cycles, available)), axis=-1)
     taken = np.take_along_axis(fresh, place[..., :members, None], axis=2)
     side = rng.integers(0, 2, (seeds, cycles, members, 1)).astype(bool)
@@ -90,7 +90,7 @@ def main():
     rng = np.random.default_rng(0)
     for members in MEMBERS:
         rows = {"perfect draws": distances(perfect(draws, members, rng), draws, members)}
-        rows |= filters(members, draws, cells[f"{NAME}:{members}"])
+        rows |= filters(members, draws, cells[f"{NAME}:{members}"]["filters"])
         body["members"][str(members)] = rows
         print(members, rows, flush=True)
     save("reference_symmetry", {"seeds": SCORING, "every": W2_EVERY}, body)
