@@ -41,9 +41,14 @@ def mirrored(draws):
 
 
 def statistics(values):
-    """Return mean and standard error over the simulations."""
+    """Return mean and standard error over the simulations that did not fail, and the others."""
     values = np.asarray(values)
-    return {"mean": float(values.mean()), "standard error": float(standard_error(values))}
+    sound = values[np.isfinite(values)]
+    return {
+        "mean": float(sound.mean()),
+        "standard error": float(standard_error(sound)),
+        "failed": len(values) - len(sound),
+    }
 
 
 def distances(ensembles, draws, members):
