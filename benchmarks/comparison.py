@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-RIVALS = ("enkf tuned", "sir tuned", "letkf tuned")  # the last with a localisation only
+# the last two with a localisation only
+RIVALS = ("enkf tuned", "sir tuned", "letkf tuned", "letkf rotated tuned")
 
 
 class Comparison(NamedTuple):

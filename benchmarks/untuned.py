@@ -12,7 +12,8 @@ experiments of few dimensions named by `MORE` these are 1000 to 1015 and 4000 to
 own constants (noise budget, evidence, locality, surprise, doubt) were chosen once for all problems,
 on seeds 0 to 15, doubt and inflation of the localised filter on 6000 to 6015; that no step
 overshoots was tried on 1900 to 2047 and 3000 to 3127. At most 500 cycles (sakov2008 600), float32.
-Where the experiment has a localisation, the default uses it, and a tuned LETKF is a rival too.
+Where the experiment has a localisation, the default uses it, and two tuned LETKFs are rivals too,
+one without and one with random rotations of the ensemble (angle 1), as published ones have.
 Differences are paired by seed. A run has diverged if a cycle failed or its energy score is not
 below that of the same members without any measurement.
 """
@@ -90,16 +91,18 @@ def seeds(name):
     return (MORE_TUNING, MORE_SCORING) if name in MORE else (TUNING, SCORING)
 
 
-def chosen(run, axis, values, tuning, scoring):
+def chosen(run, axis, values, tuning, scoring, **fixed):
     """Return the setting of least mean energy score on the tuning seeds, and its scoring runs.
 
     One sweep for both: on small problems compiling a second program costs more than running.
     """
-    found = kd.sweep(run, {axis: values, "seed": tuning + scoring}).values
+    points = {axis: values, **{name: (value,) for name, value in fixed.items()}}
+    found = kd.sweep(run, points | {"seed": tuning + scoring}).values
+    found = {k: v.reshape(len(values), -1, *v.shape[2 + len(fixed) :]) for k, v in found.items()}
     scores = found["energy_score"][:, : len(tuning)]
     means = np.where(np.isfinite(scores), scores, np.inf).mean(axis=1)
     place = int(np.argmin(means))
-    return {axis: values[place]}, {k: v[place, len(tuning) :] for k, v in found.items()}
+    return {axis: values[place]} | fixed, {k: v[place, len(tuning) :] for k, v in found.items()}
 
 
 @functools.cache
@@ -134,7 +137,11 @@ def one(cell, known=None):
         "sir tuned": lambda: chosen(run("sir", systematic), "jitter", JITTERS, tuning, scoring),
     }
     if experiment.localisation is not None:
-        lines["letkf tuned"] = lambda: chosen(run("etkf"), "inflation", INFLATIONS, tuning, scoring)
+        etkf, axis = run("etkf"), "inflation"
+        lines["letkf tuned"] = lambda: chosen(etkf, axis, INFLATIONS, tuning, scoring)
+        lines["letkf rotated tuned"] = lambda: chosen(
+            etkf, axis, INFLATIONS, tuning, scoring, rotation=1.0
+        )
     free = unmeasured(experiment.name, n, cycles)
     commit = provenance({}, seed=0)["commit"][:10]
     filters = {}

@@ -37,7 +37,10 @@ ROWS = (
         *("samplers.base", "samplers", "analysis.covariance_kernel"),
         *("analysis.transform", "analysis.marginal", "analysis.modes"),
     ),
-    ("analysis.shares", "analysis.innovations", "analysis.weighted_kernel", "samplers.sharded"),
+    (
+        *("analysis.shares", "analysis.innovations", "analysis.weighted_kernel"),
+        *("analysis.rotation", "samplers.sharded"),
+    ),
     ("analysis.bridge",),
     ("analysis.local_bridge",),
     ("analysis.base", "analysis", "analysis.product_kernel", "twin"),

@@ -68,6 +68,8 @@ class CovarianceKernel(eqx.Module):
         members_per_direction: effective members for each of d + 1 directions from which on the
             kernel's covariance is in part that of the weighted members; infinity for never. Not
             where there is a localisation.
+        rotation: angle in radians of the random rotations of the analysis anomalies, 0 for none.
+            Only where there is a localisation.
         inflation: factor of the analysis anomalies, or a rule.
         noise: "known", "sampled" or "auto", see `kdediff_jax.analysis.noise`.
 
@@ -83,6 +85,7 @@ class CovarianceKernel(eqx.Module):
     doubt: Number = tunable(None)
     caution: Number = tunable(9.0)
     members_per_direction: Number = tunable(3.0)
+    rotation: Number = tunable(0.9)
     inflation: Any = tunable(default_factory=SamplingInflation)
     noise: str = eqx.field(static=True, default="auto")
 
@@ -94,6 +97,7 @@ class CovarianceKernel(eqx.Module):
         if self.doubt is not None:
             positive("doubt", self.doubt, zero=True)
         positive("caution", self.caution, zero=True)
+        positive("rotation", self.rotation, zero=True)
         check_inflation(self.inflation)
         for name in ("locality", "surprise", "members_per_direction"):
             known = concrete(getattr(self, name))

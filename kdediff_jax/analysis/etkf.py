@@ -5,18 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jax import lax
 
-from .._checks import choice, vector
+from .._checks import choice, positive, vector
 from .._linalg import cholesky, solve_lower
-from .._typing import Array, Bool, Float, Key, Scalar, like, tunable
+from .._typing import Array, Bool, Float, Key, Number, Scalar, like, tunable
 from ..observations import AbstractObservation
 from .base import AbstractAnalysis, Outcome, with_stand_ins
 from .covariance_kernel import masked_noise
 from .inflation import SamplingInflation, check_inflation
 from .localisation import Localisation
 from .noise import KINDS, split
+from .rotation import rotate
 from .transform import COORDINATES_AT_ONCE, Spectrum, decompose, decompose_near, transform
 
 
@@ -32,20 +34,26 @@ class ETKF(AbstractAnalysis):
         inflation: factor of the analysis anomalies, or `SamplingInflation()`, which here follows
             each coordinate's own degrees of freedom.
         localisation: None for one global transform.
+        rotation: angle in radians of random rotations of the analysis anomalies that keep mean and
+            covariance, see `kdediff_jax.analysis.rotation`; 0 for none. Where the dynamics are far
+            from linear a square-root filter is better with it; 1 is a start.
         noise: "known", "sampled" or "auto", see `kdediff_jax.analysis.noise`.
 
     Raises:
-        ValueError: inflation not positive, an unknown option, positions that do not fit.
+        ValueError: inflation not positive, a negative rotation, an unknown option, positions that
+            do not fit.
         TypeError: a localisation of another kind.
     """
 
     inflation: Any = tunable(default_factory=SamplingInflation)
     localisation: Localisation | None = None
+    rotation: Number = tunable(0.0)
     noise: str = eqx.field(static=True, default="auto")
 
     def __check_init__(self) -> None:
         """Check the options."""
         check_inflation(self.inflation)
+        positive("rotation", self.rotation, zero=True)
         choice("noise", self.noise, KINDS)
         if self.localisation is not None and not isinstance(self.localisation, Localisation):
             raise TypeError(f"localisation: expected a Localisation, got {self.localisation!r}")
@@ -60,7 +68,8 @@ class ETKF(AbstractAnalysis):
         t: Scalar,
     ) -> Outcome:
         """Transform the anomalies."""
-        measurement = split(observation, key, forecast, t, self.noise)
+        predict_key, turn_key = jax.random.split(key)
+        measurement = split(observation, predict_key, forecast, t, self.noise)
         n, d = forecast.shape
         predicted = measurement.predict(forecast)
         m = vector("y", y, predicted.shape[1]).shape[0]
@@ -78,6 +87,7 @@ class ETKF(AbstractAnalysis):
             both = jnp.concatenate([deviations, innovation[None]], axis=0)
             scaled = solve_lower(root, both.T).T
             analysis = self._transform(decompose(scaled[:n], scaled[n]), anomalies)
+            reach = jnp.ones((), forecast.dtype)
         else:
             taper = self.localisation.taper(d, m, forecast.dtype)
             variances = jnp.diagonal(noise)
@@ -88,7 +98,9 @@ class ETKF(AbstractAnalysis):
                 return self._transform(spectrum, anomaly[:, None])[:, 0]
 
             analysis = lax.map(one, (anomalies.T, taper), batch_size=COORDINATES_AT_ONCE).T
-        analysis = mean[None] + analysis
+            reach = jnp.max(jnp.where(measured[None], taper, 0), axis=1)
+        angle = like(forecast, self.rotation) * reach  # none far from every measurement
+        analysis = rotate(turn_key, mean[None] + analysis, angle)
         return Outcome(analysis, jnp.mean(analysis, axis=0), like(forecast, n), alive)
 
     def _transform(self, spectrum: Spectrum, anomalies: Float[Array, "n k"]) -> Array:

@@ -235,7 +235,8 @@ class KDEDiffusion(AbstractAnalysis):
         forecast = both[:, :d]
         h = self.state_bandwidth
         if self.localisation is not None:
-            local = local_bridge(kernel, self.localisation, forecast, alive, y, measurement, h)
+            near = self.localisation
+            local = local_bridge(kernel, near, key, forecast, alive, y, measurement, h)
             return Outcome(
                 inflate(local.members, local.inflation[None]),
                 jnp.mean(local.members, axis=0),

@@ -8,9 +8,10 @@ rho_jk (LETKF). The rest weighs the moved members for each coordinate by itself,
 
 and the coordinate's reverse flow, which in one dimension is a monotone map, carries its members to
 the weighted kernel density. Smooth in j, deterministic, and the identity where the weights are
-equal: no member is lost, none is duplicated. Measurement errors must be independent; the diagonal
-of R is used. With an infinite radius the Kalman share is the ETKF and each coordinate's weights
-are the global ones.
+equal: no member is lost, none is duplicated. Then the anomalies are rotated a little
+(`kdediff_jax.analysis.rotation`): members that keep their order keep chance relations of higher
+order, too. Measurement errors must be independent; the diagonal of R is used. With an infinite
+radius the Kalman share is the ETKF and each coordinate's weights are the global ones.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from .. import kde
-from .._typing import Array, Bool, Float, Scalar, like
+from .._typing import Array, Bool, Float, Key, Scalar, like
 from . import gains
 from .bridge import CovarianceKernel
 from .covariance_kernel import masked_noise
@@ -31,6 +32,7 @@ from .innovations import adapt
 from .localisation import Localisation
 from .marginal import reweight
 from .noise import Measurement
+from .rotation import rotate, unimodal
 from .shares import SHARES, choose, features
 from .sites import gaussian_sites
 from .transform import COORDINATES_AT_ONCE, decompose_near, transform
@@ -51,6 +53,7 @@ class Local(NamedTuple):
 def local_bridge(
     settings: CovarianceKernel,
     localisation: Localisation,
+    key: Key,
     members: Float[Array, "n d"],
     alive: Bool[Array, " n"],
     y: Float[Array, " m"],
@@ -65,7 +68,8 @@ def local_bridge(
     measured = ~jnp.isnan(y)
     noise = jnp.diagonal(masked_noise(measurement.covariance, measured))
     rules = settings.surprise, LOCAL_DOUBT if settings.doubt is None else settings.doubt
-    members = adapt(members, alive, y, measurement, jnp.diag(noise), *rules, taper)
+    before = members
+    members = adapt(before, alive, y, measurement, jnp.diag(noise), *rules, taper)
     predicted = measurement.predict(members)
     middle = jnp.mean(predicted, axis=0)
     deviations = jnp.where(measured[None], predicted - middle[None], 0)
@@ -109,11 +113,24 @@ def local_bridge(
         (moved[place].T, log_weights[place]),
         batch_size=COORDINATES_AT_ONCE,
     ).T
+    reach = jnp.max(jnp.where(measured[None], taper, 0), axis=1)
+    angle = like(members, settings.rotation) * reach * unimodal(analysis) * _sound(before, members)
+    analysis = rotate(key, analysis, angle)
     factor = settings.inflation
     if isinstance(factor, SamplingInflation):
         factor = _sampling(factor, freedom, excess[place], n)
     factor = jnp.broadcast_to(like(members, factor), (d,))
     return Local(analysis, jnp.mean(sizes[place]), shares[place], factor)
+
+
+def _sound(before: Float[Array, "n d"], after: Float[Array, "n d"]) -> Float[Array, " d"]:
+    """Return 1 for coordinates whose spread was not widened, 0 from a factor of 2 on.
+
+    Members that are lost are no sample of anything: a rotation would only share out their errors.
+    """
+    spread = jnp.std(before, axis=0)
+    factor = jnp.std(after, axis=0) / jnp.where(spread > 0, spread, 1)
+    return jnp.clip(2 - lax.stop_gradient(factor), 0, 1)
 
 
 def _secant(

@@ -152,6 +152,7 @@ class Experiment:
         sampler: AbstractSampler | None = None,
         inflation: Any = None,
         jitter: float | Array | None = None,
+        rotation: float | Array = 0.0,
     ) -> AbstractAnalysis:
         """Return a filter with this experiment's settings, or with those given.
 
@@ -161,7 +162,8 @@ class Experiment:
         choice("filter", name, FILTERS)
         if name == "etkf":
             inflation = SamplingInflation() if inflation is None else inflation
-            return ETKF(inflation=inflation, localisation=self.localisation)
+            where = self.localisation
+            return ETKF(inflation=inflation, localisation=where, rotation=rotation)
         if name.startswith("enkf"):
             noise = "sampled" if name == "enkf-sampled" else "auto"
             return EnKF(inflation=self.inflation if inflation is None else inflation, noise=noise)

@@ -28,7 +28,7 @@ AXES = {
     "kde-mixture": _BANDWIDTHS,
     "enkf": ("inflation",),
     "enkf-sampled": ("inflation",),
-    "etkf": ("inflation",),
+    "etkf": ("inflation", "rotation"),
     "sir": ("jitter",),
 }
 INFLATIONS = (1.0, 1.01, 1.02, 1.05, 1.1, 1.2, 1.3, 1.5, 2.0)
