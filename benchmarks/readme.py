@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from origin import origin, title
-from readme_default import ablation, local_ablation, rank_histograms, untuned
+from readme_default import ablation, local_ablation, rank_histograms, reference_symmetry, untuned
 from readme_speed import analysis_cost, cuthbert_filters, far_tiles, kernel_weights, scaling
 
 from kdediff_jax.experiments import tables
@@ -210,6 +210,7 @@ def main():
     _, after = rest.split(END)
     sections = {
         "untuned": untuned,
+        "reference_symmetry": reference_symmetry,
         **dict.fromkeys(TITLES, reproduced),
         "rank_histograms": rank_histograms,
         "ablation": ablation,
