@@ -20,6 +20,7 @@ import json
 import numpy as np
 from common import RESULTS, save
 from comparison import standard_error
+from readme_default import QUARTERS
 from untuned import SCORING, W2_EVERY
 
 from kdediff_jax import experiments
@@ -89,7 +90,7 @@ def main():
     draws = np.asarray(references(experiments.load(NAME), SCORING, draws=REFERENCE_KEPT)[1])
     mass = np.abs((draws[..., 0] > 0).mean(axis=-1) - 0.5)  # [seed cycle]
     quarters = [statistics(part.mean(axis=1)) for part in np.split(mass, 4, axis=1)]
-    body = {"error of the reference's mass, by quarter of the run": quarters, "members": {}}
+    body = {QUARTERS: quarters, "members": {}}
     print(quarters, flush=True)
     cells = json.loads((RESULTS / "untuned.json").read_text())["cells"]
     rng = np.random.default_rng(0)

@@ -10,7 +10,7 @@ inflations, SIR (which knows the density) 9 jitters, on tuning seeds 1000 to 100
 energy score runs on scoring seeds 2000 to 2009; the default filter runs on these as it is. In the
 experiments of few dimensions named by `MORE` these are 1000 to 1015 and 4000 to 4039. The default's
 own constants (noise budget, evidence, locality, surprise, doubt) were chosen once for all problems,
-on seeds 0 to 15, doubt and inflation of the localised filter on 6000 to 6015; that no step
+on seeds 0 to 15, those of the localised filter, with rotation, on 6000 to 6015; that no step
 overshoots was tried on 1900 to 2047 and 3000 to 3127. At most 500 cycles (sakov2008 600), float32.
 Where the experiment has a localisation, the default uses it, and two tuned LETKFs are rivals too,
 one without and one with random rotations of the ensemble (angle 1; best of the 4 inflations 1 to
