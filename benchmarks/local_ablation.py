@@ -1,6 +1,6 @@
 """What each part of the localised default is worth: one setting at a time, as in `ablation.py`.
 
-python benchmarks/local_ablation.py [CELL ...]    writes results/local_ablation.json (15 minutes)
+python benchmarks/local_ablation.py [CELL ...]    writes results/local_ablation.json (20 minutes)
 
 Energy score on the 12 development seeds 6000 to 6011, paired. "Noise of the weights" is what the
 inflation counts of it, a constant of `kdediff_jax.analysis.local_bridge`, patched here.
@@ -28,6 +28,9 @@ VARIANTS = {
     "spread never doubted": {"doubt": 0.0},
     "spread doubted as little as in the global filter": {"doubt": DOUBT},
     "no surprise": {"surprise": NEVER},
+    "no rotation": {"rotation": 0.0},
+    "half the rotation": {"rotation": 0.45},
+    "twice the rotation": {"rotation": 1.8},
     "noise of the weights not counted": {COUNT: 0.0},
     "half of the weights' noise counted": {COUNT: 0.5 * local_bridge.WEIGHTS_COUNT},
     "twice the weights' noise counted": {COUNT: 2 * local_bridge.WEIGHTS_COUNT},
