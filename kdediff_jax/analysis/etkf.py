@@ -16,7 +16,7 @@ from ..observations import AbstractObservation
 from .base import AbstractAnalysis, Outcome, with_stand_ins
 from .covariance_kernel import masked_noise
 from .inflation import SamplingInflation, check_inflation
-from .localisation import Localisation
+from .localisation import Localisation, reach
 from .noise import KINDS, split
 from .rotation import rotate
 from .transform import COORDINATES_AT_ONCE, Spectrum, decompose, decompose_near, transform
@@ -87,19 +87,19 @@ class ETKF(AbstractAnalysis):
             both = jnp.concatenate([deviations, innovation[None]], axis=0)
             scaled = solve_lower(root, both.T).T
             analysis = self._transform(decompose(scaled[:n], scaled[n]), anomalies)
-            reach = jnp.ones((), forecast.dtype)
+            near = jnp.ones((), forecast.dtype)
         else:
             taper = self.localisation.taper(d, m, forecast.dtype)
             variances = jnp.diagonal(noise)
 
             def one(column):
-                anomaly, near = column
-                spectrum = decompose_near(deviations, innovation, near, variances)
+                anomaly, weights = column
+                spectrum = decompose_near(deviations, innovation, weights, variances)
                 return self._transform(spectrum, anomaly[:, None])[:, 0]
 
             analysis = lax.map(one, (anomalies.T, taper), batch_size=COORDINATES_AT_ONCE).T
-            reach = jnp.max(jnp.where(measured[None], taper, 0), axis=1)
-        angle = like(forecast, self.rotation) * reach  # none far from every measurement
+            near = reach(taper, measured)
+        angle = like(forecast, self.rotation) * near  # none far from every measurement
         analysis = rotate(turn_key, mean[None] + analysis, angle)
         return Outcome(analysis, jnp.mean(analysis, axis=0), like(forecast, n), alive)
 

@@ -29,7 +29,7 @@ from .bridge import CovarianceKernel
 from .covariance_kernel import masked_noise
 from .inflation import SamplingInflation
 from .innovations import adapt
-from .localisation import Localisation
+from .localisation import Localisation, reach
 from .marginal import reweight
 from .noise import Measurement
 from .rotation import rotate, unimodal
@@ -113,9 +113,8 @@ def local_bridge(
         (moved[place].T, log_weights[place]),
         batch_size=COORDINATES_AT_ONCE,
     ).T
-    reach = jnp.max(jnp.where(measured[None], taper, 0), axis=1)
-    angle = like(members, settings.rotation) * reach * unimodal(analysis) * _sound(before, members)
-    analysis = rotate(key, analysis, angle)
+    turned = reach(taper, measured) * unimodal(analysis) * _sound(before, members)
+    analysis = rotate(key, analysis, like(members, settings.rotation) * turned)
     factor = settings.inflation
     if isinstance(factor, SamplingInflation):
         factor = _sampling(factor, freedom, excess[place], n)

@@ -8,7 +8,7 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from .._checks import concrete, positive
-from .._typing import Array, Float, Number, tunable
+from .._typing import Array, Bool, Float, Number, tunable
 
 
 def gaspari_cohn(distance: Float[Array, "*s"]) -> Float[Array, "*s"]:
@@ -18,6 +18,11 @@ def gaspari_cohn(distance: Float[Array, "*s"]) -> Float[Array, "*s"]:
     safe = jnp.maximum(r, 0.5)
     outer = 4 - 5 * r + 5 / 3 * r**2 + 5 / 8 * r**3 - 0.5 * r**4 + r**5 / 12 - 2 / (3 * safe)
     return jnp.where(r < 1, inner, jnp.where(r < 2, jnp.maximum(outer, 0), 0))
+
+
+def reach(taper: Float[Array, "d m"], measured: Bool[Array, " m"]) -> Float[Array, " d"]:
+    """Return the largest weight that a measured component has for each coordinate."""
+    return jnp.max(jnp.where(measured[None], taper, 0), axis=1)
 
 
 class Localisation(eqx.Module):

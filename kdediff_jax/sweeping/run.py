@@ -92,47 +92,34 @@ def sweep(
     if not jax.tree.leaves(shapes):
         raise ValueError("run: expected at least one score, got none")
     header = files.identity(axes, fingerprint, shapes, len(used))
-    path, finished, stored = None if checkpoint is None else Path(checkpoint), 0, []
-    if path is not None and (found := files.read(path)) is not None:
+    path = None if checkpoint is None else Path(checkpoint)
+    stored = None if path is None else files.read(path)
+    if path is not None and stored is not None:
         wanted = header if batch_size is None else {**header, "batch_size": batch_size}
-        files.refuse_other(path, found[0], wanted)
-        batch_size, finished = found[0]["batch_size"], found[0]["finished_batches"]
-        stored = found[1]
+        files.refuse_other(path, stored[0], wanted)
+        batch_size = stored[0]["batch_size"]
     if batch_size is None:
         batch_size = choose_batch(program, total, used, memory)
     header["batch_size"] = batch_size
+    leaves = [np.zeros((total, *leaf.shape), leaf.dtype) for leaf in jax.tree.leaves(shapes)]
+    record = _Record(path, header, leaves, stored)
     num_batches = math.ceil(total / batch_size)
-    compiled = program.compile(batch_size) if finished < num_batches else None
+    compiled = program.compile(batch_size) if record.finished < num_batches else None
     compiled_at = time.perf_counter()
 
-    results = [
-        np.zeros((total, *leaf.shape), leaf.dtype)  # zeros: unfinished slots are never returned
-        for leaf in jax.tree.leaves(shapes)
-    ]
-    for mine, theirs in zip(results, stored, strict=False):
-        mine[: len(theirs)] = theirs
-    if path is not None and not stored:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        files.write(path, header, 0, results)  # an unwritable folder must show before the work
-    saved, saved_at = finished, time.perf_counter()
+    record.save()  # an unwritable folder must show before the work
     try:
-        while compiled is not None and finished < num_batches:
-            start = finished * batch_size
+        while compiled is not None and record.finished < num_batches:
+            start = record.finished * batch_size
             out = jax.device_get(compiled(slice_points(points, start, batch_size)))
-            for mine, theirs in zip(results, jax.tree.leaves(out), strict=True):
-                mine[start : start + batch_size] = theirs[: total - start]
-            finished += 1
-            if path is not None and time.perf_counter() - saved_at >= SAVE_SECONDS:
-                files.write(path, header, finished, results)
-                saved, saved_at = finished, time.perf_counter()
+            record.add(jax.tree.leaves(out))
             if progress is not None:
                 progress(min(start + batch_size, total), total)
     finally:  # an interrupt too must not lose what is finished
-        if path is not None and saved < finished:
-            files.write(path, header, finished, results)
+        record.save()
 
     shape = tuple(len(axis) for axis in axes.values())
-    values = [leaf.reshape(shape + leaf.shape[1:]) for leaf in results]
+    values = [leaf.reshape(shape + leaf.shape[1:]) for leaf in record.leaves]
     return SweepResult(
         readable(axes),
         jax.tree.unflatten(jax.tree.structure(shapes), values),
@@ -141,6 +128,42 @@ def sweep(
         batch_size=batch_size,
         num_devices=len(used),
     )
+
+
+class _Record:
+    """The scores of all points, of which those of `finished` batches are known, and their file."""
+
+    def __init__(
+        self,
+        path: Path | None,
+        header: files.Header,
+        leaves: list[np.ndarray],
+        stored: tuple[files.Header, list[np.ndarray]] | None,
+    ) -> None:
+        self.path, self.header, self.leaves = path, header, leaves
+        self.finished, self.saved, self.saved_at = 0, -1, 0.0
+        if stored is not None:
+            self.finished = self.saved = stored[0]["finished_batches"]
+            for mine, theirs in zip(leaves, stored[1], strict=True):
+                mine[: len(theirs)] = theirs
+
+    def add(self, batch: list[np.ndarray]) -> None:
+        """Take the scores of the next batch, whose points beyond the grid's end are padding."""
+        start = self.finished * self.header["batch_size"]
+        for mine, theirs in zip(self.leaves, batch, strict=True):
+            part = mine[start : start + len(theirs)]
+            part[:] = theirs[: len(part)]
+        self.finished += 1
+        if time.perf_counter() - self.saved_at >= SAVE_SECONDS:
+            self.save()
+
+    def save(self) -> None:
+        """Write what the file does not have yet; the first time also if that is nothing."""
+        if self.path is not None and self.saved < self.finished:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            files.write(self.path, self.header, self.finished, self.leaves)
+            self.saved = self.finished
+        self.saved_at = time.perf_counter()
 
 
 def _devices(devices: Sequence[Device] | None) -> tuple[Device, ...]:
