@@ -12,7 +12,14 @@ from pathlib import Path
 
 from origin import origin, title
 from readme_default import ablation, local_ablation, rank_histograms, reference_symmetry, untuned
-from readme_speed import analysis_cost, cuthbert_filters, far_tiles, kernel_weights, scaling
+from readme_speed import (
+    analysis_cost,
+    cuthbert_filters,
+    far_tiles,
+    kernel_weights,
+    million,
+    scaling,
+)
 
 from kdediff_jax.experiments import tables
 
@@ -222,6 +229,7 @@ def main():
         "sweep_grid": sweep_grid,
         "analysis_cost": analysis_cost,
         "kernel_weights": kernel_weights,
+        "million": million,
         "far_tiles": far_tiles,
         "scaling": scaling,
         "cuthbert_filters": cuthbert_filters,

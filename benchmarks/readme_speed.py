@@ -83,6 +83,22 @@ def kernel_weights(record):
     ]
 
 
+def million(record):
+    """The pairwise core at N = 1,000,000."""
+    return [
+        "### A million members",
+        "",
+        f"One evaluation at N = {record['N']:,}, d = {record['d']}, that is {record['N'] ** 2:.0e}",
+        f"pairs, float32: {record['seconds'] / 60:.0f} minutes, {record['ns per pair']:.2f} ns a",
+        f"pair; {record['peak MiB beyond before']:.0f} MiB beyond what was held before, compiling",
+        f"included. Largest error at {record['queries checked']} of the points against float64:",
+        f"{record['relative error of the mean']:.0e} relative.",
+        "",
+        f"({origin(record)}; `python benchmarks/million.py`)",
+        "",
+    ]
+
+
 def scaling(record):
     """Several devices, several processes, and a large ensemble."""
     header = ["members over", "seconds", "largest difference of the mean", "same steps"]

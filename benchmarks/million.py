@@ -1,0 +1,83 @@
+"""One evaluation of the O(N^2) core at N = 1,000,000, d = 3: 10^12 pairs in O(N) memory.
+
+    python benchmarks/million.py [MEMBERS]    writes results/million.json (20 minutes on two cores)
+
+float32, the portable tiles, all members as queries and as centres. Memory is the peak beyond what
+was held before the call: of this process on a CPU, of the device elsewhere. 64 of the queries are
+checked against float64 NumPy.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from common import save
+
+from kdediff_jax import pairwise
+
+MEMBERS, DIMENSION, TAU, CHECKED = 1_000_000, 3, 0.05, 64
+
+
+def held_mib():
+    """Return what is held now, in MiB."""
+    if jax.default_backend() == "cpu":
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * resource.getpagesize() / 2**20
+    return jax.local_devices()[0].memory_stats()["bytes_in_use"] / 2**20
+
+
+def peak_mib():
+    """Return the most that was held so far, in MiB."""
+    if jax.default_backend() == "cpu":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    return jax.local_devices()[0].memory_stats()["peak_bytes_in_use"] / 2**20
+
+
+def error(x, mean, log_sum):
+    """Return the largest errors of the mean, over its largest value, and of the log-sum."""
+    rows = np.random.default_rng(0).choice(len(x), CHECKED, replace=False)
+    wide = np.asarray(x, np.float64)
+    means, sums = [], []
+    for point in wide[rows]:
+        logits = -0.5 * ((point - wide) ** 2).sum(axis=1) / TAU**2
+        weights = np.exp(logits - logits.max())
+        means.append(weights @ wide / weights.sum())
+        sums.append(logits.max() + np.log(weights.sum()))
+    means = np.array(means)
+    return {
+        "relative error of the mean": float(abs(mean[rows] - means).max() / abs(means).max()),
+        "error of the log-sum": float(abs(log_sum[rows] - np.array(sums)).max()),
+    }
+
+
+def main(n):
+    """Evaluate once, compiled before; print and keep what it took."""
+    x = jax.block_until_ready(jax.random.normal(jax.random.key(0), (n, DIMENSION), jnp.float32))
+    flat, tau = jnp.zeros(n, jnp.float32), jnp.float32(TAU)
+    run = jax.jit(lambda x, b: pairwise.softmax_mean(x, x, x, b, tau))
+    before = held_mib()
+    compiled = run.lower(x, flat).compile()
+    start = time.perf_counter()
+    mean, log_sum = jax.block_until_ready(compiled(x, flat))
+    seconds = time.perf_counter() - start
+    body = {
+        "N": n,
+        "d": DIMENSION,
+        "seconds": seconds,
+        "ns per pair": 1e9 * seconds / n**2,
+        "peak MiB beyond before": peak_mib() - before,
+        "queries checked": CHECKED,
+        **error(x, np.asarray(mean), np.asarray(log_sum)),
+    }
+    print(body)
+    save("million", {"members": n, "tau": TAU}, body)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else MEMBERS)
