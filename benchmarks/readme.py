@@ -1,7 +1,7 @@
-"""Make the README's measured section from the committed results.
+"""Make RESULTS.md, and the README's measured section, from the committed results.
 
-python benchmarks/readme.py            rewrites README.md
-python benchmarks/readme.py --check    fails if it is out of date
+python benchmarks/readme.py            rewrites both
+python benchmarks/readme.py --check    fails if one is out of date
 """
 
 from __future__ import annotations
@@ -20,12 +20,18 @@ from readme_speed import (
     million,
     scaling,
 )
+from readme_summary import against_classical, against_published, paper
 
 from kdediff_jax.experiments import tables
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 START, END = "<!-- measured:start -->\n", "<!-- measured:end -->"
+INTRODUCTION = """\
+Made from the JSON files in [results](results) by `python benchmarks/readme.py`; the command beside
+each table makes its file again. "Diverged" is a run with a failed cycle, or one that does no better
+than its members would without any measurement. Which seeds, which settings, chosen how: the rules
+are at the top of [reproduction.py](../kdediff_jax/experiments/reproduction.py)."""
 
 
 def section(name, make):
@@ -39,6 +45,9 @@ TITLES = {
     "lorenz96-10": "Lorenz-96, d = 10, arctan of everything measured: RMSE of the mean",
     "lorenz96-20": "Lorenz-96, d = 20, the same",
 }
+
+
+SHOWN = ("untuned", "reference_symmetry", *TITLES, "kernel_weights")
 
 
 def reproduced(record):
@@ -210,35 +219,64 @@ def sweep_grid(record):
     ]
 
 
+SECTIONS = {
+    "untuned": untuned,
+    "reference_symmetry": reference_symmetry,
+    **dict.fromkeys(TITLES, reproduced),
+    "rank_histograms": rank_histograms,
+    "ablation": ablation,
+    "local_ablation": local_ablation,
+    "latents": low_variance,
+    "bandwidth_rules": bandwidth_rules,
+    "rules": rules,
+    "solvers": solvers,
+    "sweep_grid": sweep_grid,
+    "analysis_cost": analysis_cost,
+    "kernel_weights": kernel_weights,
+    "million": million,
+    "far_tiles": far_tiles,
+    "scaling": scaling,
+    "cuthbert_filters": cuthbert_filters,
+}
+
+
+def details():
+    """Return RESULTS.md: every table. Links are relative to it, sections one level higher."""
+    lines = [line for name, make in SECTIONS.items() for line in section(name, make)]
+    titles = [line.removeprefix("### ") for line in lines if line.startswith("### ")]
+    contents = [f"* [{name}](#{anchor(name)})" for name in titles]
+    text = "\n".join(["# Measured", "", INTRODUCTION, "", *contents, "", *lines])
+    return text.replace("(benchmarks/results/", "(results/").replace("\n### ", "\n## ")
+
+
+def anchor(heading):
+    """Return the fragment that a heading gets."""
+    kept = "".join(c for c in heading.lower() if c.isalnum() or c in " -")
+    return kept.replace(" ", "-")
+
+
+def summary():
+    """Return the README's part: the main tables, short."""
+    records = {name: json.loads((RESULTS / f"{name}.json").read_text()) for name in SHOWN}
+    lines = against_classical(records["untuned"])
+    lines += against_published(records["untuned"])
+    reproductions = [records[name] for name in TITLES]
+    lines += paper(records["untuned"], records["reference_symmetry"], reproductions)
+    lines += kernel_weights(records["kernel_weights"])
+    return "\n".join(lines)
+
+
 def main():
-    path = ROOT / "README.md"
-    text = path.read_text()
+    readme, results = ROOT / "README.md", ROOT / "benchmarks" / "RESULTS.md"
+    text = readme.read_text()
     before, rest = text.split(START)
     _, after = rest.split(END)
-    sections = {
-        "untuned": untuned,
-        "reference_symmetry": reference_symmetry,
-        **dict.fromkeys(TITLES, reproduced),
-        "rank_histograms": rank_histograms,
-        "ablation": ablation,
-        "local_ablation": local_ablation,
-        "latents": low_variance,
-        "bandwidth_rules": bandwidth_rules,
-        "rules": rules,
-        "solvers": solvers,
-        "sweep_grid": sweep_grid,
-        "analysis_cost": analysis_cost,
-        "kernel_weights": kernel_weights,
-        "million": million,
-        "far_tiles": far_tiles,
-        "scaling": scaling,
-        "cuthbert_filters": cuthbert_filters,
-    }
-    lines = [line for name, make in sections.items() for line in section(name, make)]
-    new = before + START + "\n".join(lines) + END + after
-    if "--check" in sys.argv:
-        sys.exit(0 if new == text else "README.md: the measured section is out of date")
-    path.write_text(new)
+    wanted = {readme: before + START + summary() + END + after, results: details()}
+    for path, new in wanted.items():
+        if "--check" not in sys.argv:
+            path.write_text(new)
+        elif not path.exists() or path.read_text() != new:
+            sys.exit(f"{path.name}: out of date, run python benchmarks/readme.py")
 
 
 if __name__ == "__main__":

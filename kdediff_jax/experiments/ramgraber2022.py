@@ -14,6 +14,7 @@ from . import lorenz63_z
 from .base import Expected, Experiment
 
 SOURCE = "published setting, independent implementation"
+MAPS = "public figures of the stochastic-map filter"
 
 
 def experiment() -> Experiment:
@@ -39,5 +40,8 @@ def experiment() -> Experiment:
             Expected("sir", 100, "rmse", 0.39, SOURCE),
             Expected("sir", 800, "rmse", 0.28, SOURCE),
             Expected("sir", 4000, "rmse", 0.24, SOURCE),
+            Expected("stochastic map", 100, "rmse", 0.427, MAPS),
+            Expected("stochastic map", 200, "rmse", 0.39, MAPS),
+            Expected("stochastic map", 400, "rmse", 0.382, MAPS),
         ),
     )
