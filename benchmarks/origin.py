@@ -1,4 +1,4 @@
-"""What a record measured and where it comes from, as the README says it."""
+"""What a record measured and where it comes from, as the tables say it."""
 
 from __future__ import annotations
 

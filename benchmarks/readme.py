@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 from origin import origin, title
-from readme_default import ablation, local_ablation, rank_histograms, reference_symmetry, untuned
-from readme_speed import (
+from tables_default import ablation, local_ablation, rank_histograms, reference_symmetry, untuned
+from tables_speed import (
     analysis_cost,
     cuthbert_filters,
     far_tiles,
@@ -20,7 +20,7 @@ from readme_speed import (
     million,
     scaling,
 )
-from readme_summary import against_classical, against_published, paper
+from tables_summary import against_classical, against_published, paper
 
 from kdediff_jax.experiments import tables
 

@@ -35,7 +35,7 @@ def per_member_pid(
     diffrax's own norm averages over the whole ensemble, so that one member in a thousand may be
     thirty times worse. Tolerances are in units of the spread of the weighted ensemble. The
     proportional term (Hairer and Wanner 1996, IV.2) and the smaller safety reject fewer steps; see
-    the measured table in the README for what a tolerance costs and gives.
+    the measured table in `benchmarks/RESULTS.md` for what a tolerance costs and gives.
     """
     return diffrax.PIDController(
         rtol=rtol,

@@ -1,4 +1,4 @@
-"""The README's sections on speed, from the committed results."""
+"""RESULTS.md on speed: its tables."""
 
 from __future__ import annotations
 

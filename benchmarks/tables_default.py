@@ -1,4 +1,4 @@
-"""The README's tables on the default filter."""
+"""RESULTS.md on the default filter: its tables."""
 
 from __future__ import annotations
 
