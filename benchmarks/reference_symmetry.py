@@ -20,7 +20,7 @@ import json
 import numpy as np
 from common import RESULTS, save
 from comparison import standard_error
-from readme_default import QUARTERS
+from tables_default import QUARTERS
 from untuned import SCORING, W2_EVERY
 
 from kdediff_jax import experiments
