@@ -35,13 +35,14 @@ _HIGHEST = lax.Precision.HIGHEST
 def default_tile(num_queries: int, num_centres: int, itemsize: int) -> tuple[int, int]:
     """Return (query tile, centre tile) for the default device.
 
-    CPU: 2 MiB of logits (the caches of two cores), 1024 queries where there are as many. GPU:
-    64 MiB, enough to fill the device. `benchmarks/kernel_weights.py` measures the rule against the
-    best tile of a grid (CPU only so far).
+    CPU: 2048 queries where there are as many, and 4 MiB of logits (the caches of two cores), 2 MiB
+    for up to 1024 queries. GPU: 64 MiB, enough to fill the device. `benchmarks/kernel_weights.py`
+    measures the rule against the best tile of a grid (CPU only so far).
     """
-    limit = 1024 if jax.default_backend() == "cpu" else 2048
-    budget = 2**21 if jax.default_backend() == "cpu" else 2**26
-    rows = _even_split(num_queries, limit)
+    rows = _even_split(num_queries, 2048)
+    # at N = 1000 one tile, which no scan slices, can take twice as long as two
+    on_cpu = 2**22 if rows > 1024 else 2**21
+    budget = on_cpu if jax.default_backend() == "cpu" else 2**26
     return rows, _even_split(num_centres, max(budget // (itemsize * rows), 64))
 
 
