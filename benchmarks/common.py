@@ -15,17 +15,19 @@ from kdediff_jax.results import provenance
 RESULTS = Path(__file__).parent / "results"
 
 
-def interleaved_medians(calls: dict, *, repeats: int = 15, settle: int = 0) -> dict[str, float]:
+def interleaved_medians(calls: dict, *, repeats: int = 15, settle: float = 0) -> dict[str, float]:
     """Return medians of several calls timed in turn: the machine's drift hits all alike.
 
-    `settle` untimed calls go before each timed one: threads of the one before may still spin.
+    A timed call comes after untimed ones of its own for `settle` seconds: threads of the call
+    before may still spin.
     """
     for call in calls.values():
         jax.block_until_ready(call())
     times = {name: [] for name in calls}
     for _ in range(repeats):
         for name, call in calls.items():
-            for _ in range(settle):
+            until = time.perf_counter() + settle
+            while time.perf_counter() < until:
                 jax.block_until_ready(call())
             begin = time.perf_counter()
             jax.block_until_ready(call())

@@ -3,7 +3,7 @@
     python benchmarks/kernel_weights.py       writes results/kernel_weights.json and .png
 
 One evaluation of the softmax-weighted mean of N centres at N queries, float32, compiled, calls
-interleaved, medians, each timed call after an untimed one. Peers: the dense `jax.nn.softmax`
+interleaved, medians, each timed call after 0.1 s of untimed ones. Peers: the dense `jax.nn.softmax`
 expression, and PyKeOps' LazyTensor `sumsoftmaxweight` where `pykeops` is installed (it needs a C++
 compiler). Floor: exponentials and fused multiply-adds per second of this machine, on data that stay
 in the cache. The tile rule is set against the best tile of a grid; memory is that of a process of
@@ -29,6 +29,7 @@ TILED = ((1024, 3), (4096, 3), (16384, 3), (4096, 10), (4096, 20), (16384, 20), 
 ROWS, COLUMNS = (64, 128, 256, 512, 1024, 2048, 4096), (128, 256, 512, 1024, 2048, 16384)
 QUERIES = 4096  # of the grid of tiles
 TAU = 0.3
+SETTLE = 0.1  # seconds
 MEMORY_MEMBERS = 100_000
 ACCURACY = ((2000, 3), (2000, 20), (2000, 100))
 
@@ -89,7 +90,7 @@ def speed(n, d, least):
     peer = keops(args[0], args[1], TAU)
     if peer is not None:
         calls["pykeops"] = peer
-    seconds = interleaved_medians(calls, repeats=9 if n > 10_000 else 31, settle=1)
+    seconds = interleaved_medians(calls, repeats=9 if n > 10_000 else 31, settle=SETTLE)
     # per pair: an exponential, d + (d + 1) multiply-adds
     bound = least["nanoseconds per exponential"]
     bound += (2 * d + 1) * least["nanoseconds per multiply-add"]

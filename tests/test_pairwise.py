@@ -102,7 +102,7 @@ def test_gradients_pass_through_the_tiles(x64, tile, d):
 def test_no_array_of_all_pairs_exists(reverse, d, tile):
     if tile is None and jax.default_backend() != "cpu":
         pytest.skip("an accelerator's own tile holds this many members at once")
-    n = 16384
+    n = 32768
 
     def forward(*args):
         return pairwise.softmax_shift(*args, tile=tile)
