@@ -1,6 +1,6 @@
 """One evaluation of the O(N^2) core at N = 1,000,000, d = 3: 10^12 pairs in O(N) memory.
 
-    python benchmarks/million.py [MEMBERS]    writes results/million.json (20 minutes on two cores)
+    python benchmarks/million.py [MEMBERS]    writes results/million.json (7 minutes on two cores)
 
 float32, the portable tiles, all members as queries and as centres. Memory is the peak beyond what
 was held before the call: of this process on a CPU, of the device elsewhere. 64 of the queries are
