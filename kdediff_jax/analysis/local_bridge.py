@@ -71,31 +71,13 @@ def local_bridge(
     before = members
     members = adapt(before, alive, y, measurement, jnp.diag(noise), *rules, taper)
     predicted = measurement.predict(members)
-    middle = jnp.mean(predicted, axis=0)
-    deviations = jnp.where(measured[None], predicted - middle[None], 0)
     told, effective = y, noise
     if measurement.log_likelihood is not None:
         each = measurement.log_components(y, members, noise)
         told, effective = gaussian_sites(y, predicted, each, alive, noise)
-    innovation = jnp.where(measured, jnp.where(measured, told, 0) - middle, 0)
-    mean = jnp.mean(members, axis=0)
     given = settings.kalman_share
     shares = jnp.asarray(SHARES if given is None else [given], dtype).reshape(-1)
-
-    def column(anomaly: Array, near: Array) -> tuple[Array, Scalar]:
-        spectrum = decompose_near(deviations, innovation, near, effective)
-
-        def at(share: Scalar) -> Array:
-            increment, spread = transform(spectrum, anomaly[:, None], share)
-            return (spread + increment[None])[:, 0]
-
-        return jax.vmap(at)(shares), spectrum.freedom()
-
-    columns = (members - mean[None]).T, taper
-    moved, freedom = lax.map(lambda c: column(*c), columns, batch_size=COORDINATES_AT_ONCE)
-    moved = mean[None, None] + jnp.moveaxis(moved, 0, 2)  # share, member, coordinate
-    taken = jax.vmap(lambda x: _secant(x, innovation, middle, measurement, taper / effective[None]))
-    moved = members[None] + taken(moved)[:, None] * (moved - members[None])
+    moved, freedom = _moves(members, predicted, told, effective, measurement, taper, shares)
     weigh = jax.vmap(lambda x, g: _log_weights(x, alive, y, measurement, noise, (1 - g) * taper))
     log_weights = weigh(moved, shares)  # share, coordinate, member
     sizes = jax.vmap(jax.vmap(kde.effective_sample_size))(log_weights)
@@ -120,6 +102,37 @@ def local_bridge(
         factor = _sampling(factor, freedom, excess[place], n)
     factor = jnp.broadcast_to(like(members, factor), (d,))
     return Local(analysis, jnp.mean(sizes[place]), shares[place], factor)
+
+
+def _moves(
+    members: Float[Array, "n d"],
+    predicted: Float[Array, "n m"],
+    y: Float[Array, " m"],
+    noise: Float[Array, " m"],
+    measurement: Measurement,
+    taper: Float[Array, "d m"],
+    shares: Float[Array, " g"],
+) -> tuple[Float[Array, "g n d"], Float[Array, " d"]]:
+    """Return the members after every Kalman share, and each coordinate's degrees of freedom."""
+    measured = ~jnp.isnan(y)
+    mean, middle = jnp.mean(members, axis=0), jnp.mean(predicted, axis=0)
+    deviations = jnp.where(measured[None], predicted - middle[None], 0)
+    innovation = jnp.where(measured, jnp.where(measured, y, 0) - middle, 0)
+
+    def column(anomaly: Array, near: Array) -> tuple[Array, Scalar]:
+        spectrum = decompose_near(deviations, innovation, near, noise)
+
+        def at(share: Scalar) -> Array:
+            increment, spread = transform(spectrum, anomaly[:, None], share)
+            return (spread + increment[None])[:, 0]
+
+        return jax.vmap(at)(shares), spectrum.freedom()
+
+    columns = (members - mean[None]).T, taper
+    moved, freedom = lax.map(lambda c: column(*c), columns, batch_size=COORDINATES_AT_ONCE)
+    moved = mean[None, None] + jnp.moveaxis(moved, 0, 2)  # share, member, coordinate
+    taken = jax.vmap(lambda x: _secant(x, innovation, middle, measurement, taper / noise[None]))
+    return members[None] + taken(moved)[:, None] * (moved - members[None]), freedom
 
 
 def _sound(before: Float[Array, "n d"], after: Float[Array, "n d"]) -> Float[Array, " d"]:
