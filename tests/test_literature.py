@@ -52,6 +52,7 @@ def test_enkf(name, members, inflation, analyses, published, tolerance):
     assert abs(values.mean() - published) < tolerance
 
 
+EXACT = {"ramgraber2022": 0.24, "bocquet2010": 0.29}  # published, 4000 and 800 particles
 # the published runs resample below a threshold only, so that their jitters do not carry over
 JITTERS = (0.1, 0.2, 0.3, 0.6, 0.9, 1.2, 1.6, 2.4)
 
@@ -71,8 +72,9 @@ def test_sir(name, members, published):
     """SIR resampling every cycle, best jitter of the list: at most 15 % above the published rmse.
 
     Medians over seeds: now and then a run loses the truth for good (rmse above 1), and one such
-    run would hide what the others show. Below it is allowed: with few members, where a run is now
-    and then lost for a while, a finer list of jitters beats the published value by up to a third.
+    run would hide what the others show. The published mean of few members (1.15) has such times in
+    it, and the median run of five does not: so it may be below, but never below what the published
+    filter reaches with the most particles, which is near the exact posterior's.
     """
     experiment = experiments.load(name)
     settings = jax.vmap(lambda j: kd.SIR(jitter=j))(jnp.asarray(JITTERS))
@@ -82,4 +84,5 @@ def test_sir(name, members, published):
     rows = zip(JITTERS, medians, (values > 1).sum(axis=1), strict=True)
     table = ", ".join(f"{j}: {v:.3f} ({lost} lost)" for j, v, lost in rows)
     print(f"\n{name} SIR N={members}: best jitter {JITTERS[best]}; {table}")
-    assert 0.6 < medians[best] / published < 1.15
+    assert medians[best] < 1.15 * published
+    assert medians[best] > 0.9 * EXACT[name]
