@@ -10,8 +10,8 @@ All arithmetic is float32 on ordinary cores, never TF32. Memory is O(n d + split
 splits q is at most `BLOCKS` blocks or q. Derivatives are those of the tiled path, O(N) memory in
 both modes. Written in Pallas for its Mosaic GPU backend (Hopper and newer).
 
-NOT MEASURED on a GPU yet: tested in interpreter mode and lowered for CUDA, never run there. It is
-therefore no default, and checks its numbers on the device before its first use.
+NOT MEASURED on a GPU yet: tested in interpreter mode and compiled for an H100, never run there. It
+is therefore no default, and checks its numbers on the device before its first use.
 """
 
 from __future__ import annotations
@@ -46,9 +46,13 @@ class Tile(NamedTuple):
 
 
 def tile_for(num_queries: int, num_centres: int, d: int) -> Tile:
-    """Return the tile by counting registers and blocks (not measured)."""
-    rows = 256 if d <= 32 else 128
-    chunk = max(1, min(8, 64 // d))
+    """Return the tile by counting registers and blocks (compiled for an H100, not measured).
+
+    A thread holds two queries up to 32 coordinates, beyond it one, and spills none of its registers
+    up to 64 (`benchmarks/gpu_compiled.py`).
+    """
+    rows, room = (256, 64) if d <= 32 else (128, 100)
+    chunk = max(1, min(8, room // d))
     blocks = -(-num_queries // rows)
     splits = min(max(1, BLOCKS // blocks), max(1, num_centres // 256))
     return Tile(rows, chunk, splits)
@@ -117,10 +121,13 @@ def kernel(
     # the values may be the centres themselves, which are then read once
     carried = [] if values is None else [values]
     table = jnp.concatenate([centres, log_weights[:, None] * _LOG2E, *carried], axis=1)
-    missing = [(0, tile.splits * part - n), (0, 0)]
+    # whole vectors of four in a row: the hardware loads them at once
+    missing = [(0, tile.splits * part - n), (0, -table.shape[1] % 4)]
     table = jnp.pad(table, missing).at[n:, d].set(-math.inf)
-    scales = jnp.broadcast_to((0.5 * _LOG2E) / jnp.asarray(tau) ** 2, (d,))
-    tops, sums = _launch(columns, table, scales, tile, interpret)
+    scales = (0.5 * _LOG2E) / jnp.asarray(tau).reshape(-1) ** 2  # one, or one per coordinate
+    # where in a row the values start, and how many they are
+    start, width = (0, d) if values is None else (d + 1, values.shape[1])
+    tops, sums = _launch(columns, table, scales, (start, width), tile, interpret)
     return _joined(tops[:, :q], sums[:, :, :q])
 
 
@@ -136,14 +143,14 @@ def _kernel_jvp(tile, interpret, primals, tangents):
 def _launch(
     columns: Float[Array, "d q"],
     table: Float[Array, "n k"],
-    scales: Float[Array, " d"],
+    scales: Float[Array, " s"],
+    carried: tuple[int, int],
     tile: Tile,
     interpret: bool,
 ) -> tuple[Array, Array]:
     """Return for each part and query the maximum [s q] and, below it, the sums [s w q]."""
-    (d, q), (n, k) = columns.shape, table.shape
-    width = k - d - 1 or d  # no values: the centres
-    body = functools.partial(_body, tile=tile, part=n // tile.splits, d=d, width=width)
+    (d, q), n, width = columns.shape, table.shape[0], carried[1]
+    body = functools.partial(_body, tile=tile, part=n // tile.splits, d=d, carried=carried)
     shapes = (tile.splits, q), (tile.splits, width + 1, q)
     out = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
     grid = q // tile.rows, tile.splits
@@ -169,12 +176,12 @@ def _launch(
     return tops, sums
 
 
-def _body(block, split, x_ref, table, scales, top_ref, sum_ref, *, tile, part, d, width):
+def _body(block, split, x_ref, table, scales, top_ref, sum_ref, *, tile, part, d, carried):
     """Reduce one part of the centres for one block of queries; everything stays in registers."""
     mine = pl.ds(block * tile.rows, tile.rows)
-    offset = 0 if table.shape[1] == d + 1 else d + 1  # where the values are in a row
+    start, width = carried
     x = [x_ref[j, mine] for j in range(d)]
-    scale = [scales[j] for j in range(d)]
+    scale = [scales[j] for j in range(scales.shape[0])]
     zero = 0 * x[0]  # laid out over the threads as the queries are, as a constant is not
 
     def step(k, carry):
@@ -182,11 +189,13 @@ def _body(block, split, x_ref, table, scales, top_ref, sum_ref, *, tile, part, d
         first = split * part + k * tile.chunk
         logits = []
         for i in range(tile.chunk):
-            logit = zero + table[first + i, d]
-            for j in range(d):
-                # scaled after the difference: before, rounding grows with |x| / tau
-                difference = x[j] - table[first + i, j]
-                logit = logit - scale[j] * (difference * difference)
+            # scaled after the difference: before, rounding grows with |x| / tau
+            squares = [(x[j] - table[first + i, j]) ** 2 for j in range(d)]
+            if len(scale) == 1:  # one instruction less per coordinate
+                squares = [functools.reduce(jnp.add, squares)]
+            logit = table[first + i, d]
+            for own, square in zip(scale, squares, strict=True):
+                logit = logit - own * square
             logits.append(logit)
         new_top = functools.reduce(jnp.maximum, logits, top)
         shrink = jnp.exp2(top - new_top)
@@ -194,7 +203,7 @@ def _body(block, split, x_ref, table, scales, top_ref, sum_ref, *, tile, part, d
         for i, logit in enumerate(logits):
             p = jnp.exp2(logit - new_top)
             for j in range(width):
-                sums[j] = sums[j] + p * table[first + i, offset + j]
+                sums[j] = sums[j] + p * table[first + i, start + j]
             sums[width] = sums[width] + p
         return new_top, sums
 
