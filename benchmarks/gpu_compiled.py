@@ -6,7 +6,8 @@ Needs `jax[cuda12]` (or cuda13), but no GPU: XLA compiles ahead of time for a de
 Recorded are the memory that it plans for one evaluation and its gradient, and for the fused kernel
 the registers and spills of every thread, with `nvdisasm` (package nvidia-cuda-nvdisasm, beside
 `ptxas`) also the instructions of the inner loop for each pair. An H100 issues at most 128 of them a
-cycle and multiprocessor, which bounds the time per pair from below. Nothing here ran on a GPU.
+cycle and multiprocessor, which bounds the time per pair from below. Whole filtering runs are
+compiled as well, and searched for calls to the host. Nothing here ran on a GPU.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from unittest import mock
 
 os.environ["JAX_PLATFORMS"] = "cpu"  # the plugin only describes the device
@@ -24,12 +26,22 @@ import jax.numpy as jnp
 from common import save
 from jax.experimental import topologies
 
-from kdediff_jax import fused, pairwise
+import kdediff_jax as kd
+from kdediff_jax import experiments, fused, pairwise
 
 LARGE = 1_000_000
 PLANNED = ((16384, 3), (16384, 20), (LARGE, 3), (LARGE, 20))
 KERNELS = (1, 3, 10, 20, 32, 40, 64, 100, 128)
 MEMBERS = 16384
+CYCLES = 20
+RUNS = (
+    ("lorenz63-z", "default", 250, 1),
+    ("lorenz63-z", "default", 250, 64),
+    ("lorenz63-z", "flow", 250, 64),
+    ("lorenz63-z", "flow, fused", 250, 64),
+    ("lorenz63-z", "flow, fused", 100_000, 1),
+    ("lorenz96-40", "default", 40, 1),
+)
 MULTIPROCESSORS, CLOCK, LANES = 132, 1.755e9, 128  # of an H100 SXM, at its boost clock
 H100 = """
 gpu_device_info {
@@ -50,22 +62,28 @@ device_description_str: "NVIDIA H100 80GB HBM3"
 """
 
 
-def compiled(core, n, d, gradient=False):
-    """Compile a core, or its gradient with respect to everything, for the device."""
+def compiled(function, *shapes, dtype=jnp.float32):
+    """Compile a function of arrays of these shapes for the device."""
     topology = topologies.get_topology_desc(platform="cuda", target_config=H100, topology="1x1x1")
     mesh = topologies.make_mesh(topology, (1,), ("device",))
     there = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-    shapes = [
-        jax.ShapeDtypeStruct(s, jnp.float32, sharding=there) for s in ((n, d), (n, d), (n,), ())
-    ]
+    arguments = [jax.ShapeDtypeStruct(shape, dtype, sharding=there) for shape in shapes]
+    # the rule of the tiles and the check of the kernel ask for the device at hand
+    with (
+        mock.patch("jax.default_backend", return_value="gpu"),
+        mock.patch.object(fused, "works", return_value=True),
+    ):
+        return jax.jit(function).lower(*arguments).compile()
+
+
+def of_core(core, n, d, gradient=False):
+    """Compile a core, or its gradient with respect to everything."""
 
     def loss(*args):
         mean, log_sum = core(*args)
         return jnp.sum(mean**2) + jnp.sum(log_sum)
 
-    function = jax.grad(loss, (0, 1, 2, 3)) if gradient else core
-    with mock.patch("jax.default_backend", return_value="gpu"):  # for the rule of the tiles
-        return jax.jit(function).lower(*shapes).compile()
+    return compiled(jax.grad(loss, (0, 1, 2, 3)) if gradient else core, (n, d), (n, d), (n,), ())
 
 
 def kernel(x, c, b, tau):
@@ -78,7 +96,7 @@ def planned(n, d):
     row = {"N": n, "d": d}
     for name, core in (("tiles", pairwise.softmax_shift), ("fused", kernel)):
         for what in ("value", "gradient"):
-            plan = compiled(core, n, d, what == "gradient").memory_analysis()
+            plan = of_core(core, n, d, what == "gradient").memory_analysis()
             row[f"{name}, {what}"] = plan.temp_size_in_bytes / 2**20
     return row
 
@@ -105,11 +123,41 @@ def machine_code(d):
     return row
 
 
+def whole_run(name, label, n, batch):
+    """Return what a batch of whole filtering runs takes as one program."""
+    experiment = experiments.load(name)
+    analysis = kd.KDEDiffusion(localisation=experiment.localisation)
+    if label.startswith("flow"):
+        sampler = kd.ProbabilityFlow(core="fused" if "fused" in label else "tiled")
+        analysis = kd.KDEDiffusion(state_bandwidth=0.5, obs_bandwidth=5.0, sampler=sampler)
+
+    def run(seed):
+        twin = experiment.twin(seed, n, CYCLES, jnp.dtype(jnp.float32))
+        key = jax.random.fold_in(jax.random.key(seed), 2)
+        model = experiment.dynamics, experiment.observation
+        return kd.assimilate(key, *model, analysis, twin.ensemble, twin.ys).mean
+
+    start = time.perf_counter()
+    program = compiled(jax.vmap(run), (batch,), dtype=jnp.int32)
+    return {
+        "experiment": name,
+        "filter": label,
+        "N": n,
+        "runs": batch,
+        "seconds to compile": time.perf_counter() - start,
+        "planned MiB": program.memory_analysis().temp_size_in_bytes / 2**20,
+        "by the fused kernel": "mosaic_gpu" in program.as_text(),
+        "calls to the host": len(re.findall(r"callback|infeed|outfeed", program.as_text())),
+    }
+
+
 if __name__ == "__main__":
     if "--kernel" in sys.argv:
-        compiled(kernel, MEMBERS, int(sys.argv[-1]))
+        of_core(kernel, MEMBERS, int(sys.argv[-1]))
     else:
         body = {"planned MiB": [planned(*size) for size in PLANNED]}
         body["kernel"] = [machine_code(d) for d in KERNELS]
-        print(*body["planned MiB"], *body["kernel"], sep="\n")
-        save("gpu_compiled", {"device": "NVIDIA H100 80GB HBM3", "members": MEMBERS}, body)
+        body["runs"] = [whole_run(*run) for run in RUNS]
+        print(*body["planned MiB"], *body["kernel"], *body["runs"], sep="\n")
+        settings = {"device": "NVIDIA H100 80GB HBM3", "members": MEMBERS, "cycles": CYCLES}
+        save("gpu_compiled", settings, body)

@@ -8,6 +8,8 @@ from origin import origin
 
 from kdediff_jax.experiments import tables
 
+PLANNED = ("tiles, value", "tiles, gradient", "fused, value", "fused, gradient")
+
 
 def analysis_cost(record):
     rows = record["analysis"]["d=3"]
@@ -95,6 +97,63 @@ def million(record):
         f"{record['relative error of the mean']:.0e} relative.",
         "",
         f"({origin(record)}; `python benchmarks/million.py`)",
+        "",
+    ]
+
+
+def gpu_compiled(record):
+    """What the compiler makes of it for a GPU."""
+    planned = [
+        [f"{row['N']:,}", str(row["d"]), *(f"{row[name]:.0f}" for name in PLANNED)]
+        for row in record["planned MiB"]
+    ]
+    kernel = [
+        [
+            str(row["d"]),
+            str(row["registers"]),
+            str(row["bytes spilled"]),
+            f"{row['instructions per pair']:.0f}",
+            f"{row['picoseconds per pair, at least']:.1f}",
+        ]
+        for row in record["kernel"]
+    ]
+    runs = [
+        [
+            f"{row['experiment']}, {row['filter']}",
+            f"{row['N']:,}",
+            str(row["runs"]),
+            f"{row['seconds to compile']:.0f}",
+            f"{row['planned MiB']:.0f}",
+            str(row["calls to the host"]),
+        ]
+        for row in record["runs"]
+    ]
+    settings = json.loads(record["provenance"]["settings"])
+    return [
+        "### Compiled for a GPU, not run on one",
+        "",
+        f"XLA compiles for an {settings['device']} on a machine without one. Temporaries planned for",
+        "one evaluation of the core, in MiB:",
+        "",
+        tables.markdown_table(["N", "d", *PLANNED], planned),
+        "",
+        "Machine code of the fused kernel: registers of a thread (255 at most), what does not fit",
+        "into them, instructions of the inner loop for a pair, and the time that a pair takes if",
+        "every multiprocessor issues 128 of them a cycle: a floor, not a measurement.",
+        "",
+        tables.markdown_table(
+            ["d", "registers", "bytes spilled", "instructions a pair", "ps a pair, at least"],
+            kernel,
+        ),
+        "",
+        f"Whole filtering runs, {settings['cycles']} cycles, as one program:",
+        "",
+        tables.markdown_table(
+            ["experiment, filter", "N", "runs", "s to compile", "planned MiB", "calls to the host"],
+            runs,
+        ),
+        "",
+        f"(compiled on {origin(record)}; `python benchmarks/gpu_compiled.py`)",
         "",
     ]
 

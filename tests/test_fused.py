@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -166,23 +167,33 @@ def test_wrong_numbers_are_not_used(fresh, monkeypatch):
 
 @pytest.fixture
 def on_this_device(fresh, monkeypatch):
-    """Run the kernel in interpreter mode wherever it is asked for."""
-    kernel = fused.kernel
-    monkeypatch.setattr(fused, "kernel", lambda *a: kernel(*a[:6], True))
+    """Run the kernel in interpreter mode wherever it is asked for; give the calls traced so far."""
+    kernel, calls = fused.kernel, []
+
+    def interpreter(*arguments):
+        calls.append(arguments)
+        return kernel(*arguments[:6], True)
+
+    monkeypatch.setattr(fused, "kernel", interpreter)
+    return calls
 
 
-def test_the_flow_by_the_kernel_is_the_flow(on_this_device, key):
+@pytest.mark.parametrize("solver", [None, diffrax.Dopri5()])
+def test_the_flow_by_the_kernel_is_the_flow(on_this_device, key, solver):
     assert fused.works()
+    checked = len(on_this_device)
+    given = {} if solver is None else {"solver": solver}
     c = jax.random.normal(key, (50, 2))
 
     def draw(core, h):
-        flow = kd.ProbabilityFlow(core=core)
+        flow = kd.ProbabilityFlow(core=core, **given)
         return flow.sample(c[::-1], c, -(c[:, 0] ** 2), h)
 
     hs = jnp.array([0.3, 0.6])
     ours, theirs = (
         jax.jit(jax.vmap(functools.partial(draw, core)))(hs) for core in ("fused", "tiled")
     )
+    assert len(on_this_device) > checked  # it was the kernel, not the tiles twice
     np.testing.assert_array_equal(ours[1].num_steps, theirs[1].num_steps)
     np.testing.assert_allclose(ours[0], theirs[0], atol=1e-3)
     assert np.abs(ours[0][0] - ours[0][1]).max() > 0.05

@@ -80,9 +80,7 @@ class Transport(NamedTuple):
         rate = schedule.rate(like(x, t), self.tau_min, self.tau_max)
         return _row(rate, x) * self.shift(schedule, t, x, core)
 
-    def shift(
-        self, schedule: AbstractSchedule, t: Any, x: Float[Array, "n d"], core: str = "tiled"
-    ) -> Array:
+    def shift(self, schedule: AbstractSchedule, t: Any, x: Float[Array, "n d"], core: str) -> Array:
         """Return m(x) - x."""
         tau = schedule.tau(like(x, t), self.tau_min, self.tau_max) / self.scale
         if core == "fused":
@@ -92,7 +90,7 @@ class Transport(NamedTuple):
         return pairwise.softmax_shift(x, self.centres, self.log_weights, tau)[0]
 
     def reverse_flow(
-        self, schedule: AbstractSchedule, solver: diffrax.AbstractSolver, core: str = "tiled"
+        self, schedule: AbstractSchedule, solver: diffrax.AbstractSolver, core: str
     ) -> Any:
         """Return dx = (x - m) d log tau as the solver takes it: by u = log tau, or by t."""
         if not isinstance(solver, ExponentialMultistep):

@@ -148,7 +148,7 @@ class ProbabilityFlow(AbstractSampler):
         problem, valid = transport(centres, log_weights, bandwidth, self.schedule)
         dtype = problem.centres.dtype
         solution = diffrax.diffeqsolve(
-            problem.reverse_flow(self.schedule, self.solver),
+            problem.reverse_flow(self.schedule, self.solver, self.core),
             self.solver,
             t0=jnp.ones((), dtype),
             t1=jnp.zeros((), dtype),
