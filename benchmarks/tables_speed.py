@@ -123,7 +123,7 @@ def gpu_compiled(record):
             f"{row['N']:,}",
             str(row["runs"]),
             f"{row['seconds to compile']:.0f}",
-            f"{row['planned MiB']:.0f}",
+            f"{row['planned MiB']:.1f}",
             str(row["calls to the host"]),
         ]
         for row in record["runs"]
@@ -132,8 +132,8 @@ def gpu_compiled(record):
     return [
         "### Compiled for a GPU, not run on one",
         "",
-        f"XLA compiles for an {settings['device']} on a machine without one. Temporaries planned for",
-        "one evaluation of the core, in MiB:",
+        f"XLA compiles for an {settings['device']} on a machine without one. Temporaries",
+        "planned for one evaluation of the core, in MiB:",
         "",
         tables.markdown_table(["N", "d", *PLANNED], planned),
         "",
