@@ -7,7 +7,8 @@ Recorded are the memory that it plans for one evaluation and its gradient, and f
 the registers and spills of every thread, with `nvdisasm` (package nvidia-cuda-nvdisasm, beside
 `ptxas`) also the instructions of the inner loop for each pair. An H100 issues at most 128 of them a
 cycle and multiprocessor, which bounds the time per pair from below. Whole filtering runs are
-compiled as well, and searched for calls to the host. Nothing here ran on a GPU.
+compiled as well, and searched for calls to the host and for products below full precision (TF32).
+Nothing here ran on a GPU.
 """
 
 from __future__ import annotations
@@ -139,6 +140,8 @@ def whole_run(name, label, n, batch):
 
     start = time.perf_counter()
     program = compiled(jax.vmap(run), (batch,), dtype=jnp.int32)
+    text = program.as_text()
+    products = re.findall(r"^.*(?: dot\(|convolution\(|cublas\$gemm).*$", text, re.MULTILINE)
     return {
         "experiment": name,
         "filter": label,
@@ -146,8 +149,10 @@ def whole_run(name, label, n, batch):
         "runs": batch,
         "seconds to compile": time.perf_counter() - start,
         "planned MiB": program.memory_analysis().temp_size_in_bytes / 2**20,
-        "by the fused kernel": "mosaic_gpu" in program.as_text(),
-        "calls to the host": len(re.findall(r"callback|infeed|outfeed", program.as_text())),
+        "by the fused kernel": "mosaic_gpu" in text,
+        "calls to the host": len(re.findall(r"callback|infeed|outfeed", text)),
+        "products": len(products),
+        "below full precision": sum("highest" not in line.lower() for line in products),
     }
 
 

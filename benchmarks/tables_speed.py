@@ -125,6 +125,7 @@ def gpu_compiled(record):
             f"{row['seconds to compile']:.0f}",
             f"{row['planned MiB']:.1f}",
             str(row["calls to the host"]),
+            f"{row['below full precision']} of {row['products']}",
         ]
         for row in record["runs"]
     ]
@@ -149,7 +150,8 @@ def gpu_compiled(record):
         f"Whole filtering runs, {settings['cycles']} cycles, as one program:",
         "",
         tables.markdown_table(
-            ["experiment, filter", "N", "runs", "s to compile", "planned MiB", "calls to the host"],
+            ["experiment, filter", "N", "runs", "s to compile", "planned MiB", "calls to the host"]
+            + ["products below full precision"],
             runs,
         ),
         "",

@@ -38,7 +38,8 @@ def exact(key, ys, n):
         ys,
     )
     z = jax.random.normal(key, (ys.shape[0], n, 2), ys.dtype)
-    return result.mean[:, None] + jnp.einsum("tij,tnj->tni", cholesky(result.covariance), z)
+    roots = cholesky(result.covariance)
+    return result.mean[:, None] + jnp.einsum("tij,tnj->tni", roots, z, precision="highest")
 
 
 def experiment() -> Experiment:
