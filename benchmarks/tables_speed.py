@@ -150,8 +150,10 @@ def gpu_compiled(record):
         f"Whole filtering runs, {settings['cycles']} cycles, as one program:",
         "",
         tables.markdown_table(
-            ["experiment, filter", "N", "runs", "s to compile", "planned MiB", "calls to the host"]
-            + ["products below full precision"],
+            [
+                *("experiment, filter", "N", "runs", "s to compile", "planned MiB"),
+                *("calls to the host", "products below full precision"),
+            ],
             runs,
         ),
         "",
