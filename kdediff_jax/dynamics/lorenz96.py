@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
+from jax import lax
 
 from .._checks import choice, count, positive
 from .._typing import Array, Float, Key, Number, Scalar, like, tunable
@@ -39,8 +41,11 @@ class Lorenz96(AbstractDynamics):
 
     def tendency(self, x: Float[Array, " d"]) -> Float[Array, " d"]:
         """Return dx/dt."""
-        before, before2, after = jnp.roll(x, 1), jnp.roll(x, 2), jnp.roll(x, -1)
-        return (after - before2) * before - x + like(x, self.forcing)
+        around = jnp.concatenate([x[-2:], x, x[:1]])
+        if jax.default_backend() == "cpu":
+            # fused into the sum, a circle's index arithmetic takes five times as long as the sum
+            around = lax.optimization_barrier(around)
+        return (around[3:] - around[:-3]) * around[1:-2] - x + like(x, self.forcing)
 
     def step(self, key: Key, x: Float[Array, " d"], t: Scalar) -> Float[Array, " d"]:
         """Integrate over one interval and add noise."""
