@@ -18,6 +18,11 @@ class Comparison(NamedTuple):
     name: str
     difference: float
 
+    @property
+    def behind(self):
+        """Whether the default is: by more than two standard errors, or not finite, a run failed."""
+        return self.difference > 2 or not np.isfinite(self.default)
+
 
 def standard_error(values):
     """Return the standard error of the mean of independent values."""

@@ -12,15 +12,21 @@ its own over what it held before. On a GPU the same script runs without PyKeOps.
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from common import RESULTS, interleaved_medians, planned_mib, save
+from common import (
+    RESULTS,
+    exact,
+    held_mib,
+    interleaved_medians,
+    peak_mib,
+    planned_mib,
+    save,
+)
 
 from kdediff_jax import pairwise
 
@@ -137,12 +143,7 @@ def accuracy(n, d):
     """Return the largest error against float64 NumPy, relative to the largest mean."""
     x, c, b, tau = problem(n, d)
     tau = tau * jnp.sqrt(float(d))
-    wide_x, wide_c = np.asarray(x, np.float64), np.asarray(c, np.float64)
-    wanted = np.empty_like(wide_x)
-    for i, point in enumerate(wide_x):
-        logits = -0.5 * ((point - wide_c) ** 2).sum(axis=1) / float(tau) ** 2
-        weights = np.exp(logits - logits.max())
-        wanted[i] = weights @ wide_c / weights.sum()
+    wanted, _ = exact(x, c, b, tau)
     error = np.abs(np.asarray(tiled(x, c, b, tau)) - wanted).max() / np.abs(wanted).max()
     return {"N": n, "d": d, "relative error": float(error)}
 
@@ -150,10 +151,9 @@ def accuracy(n, d):
 def memory_of(n, d):
     """Print the peak of this process's memory in one evaluation, compiled too, over before."""
     args = jax.block_until_ready(problem(n, d))
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    before = pages * resource.getpagesize() / 2**20
+    before = held_mib()
     jax.block_until_ready(tiled(*args))
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10 - before)
+    print(peak_mib() - before)
 
 
 def picture(body):

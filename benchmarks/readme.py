@@ -35,10 +35,14 @@ than its members would without any measurement. Which seeds, which settings, cho
 are at the top of [reproduction.py](../kdediff_jax/experiments/reproduction.py)."""
 
 
+def read(name):
+    """Return a committed record."""
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
 def section(name, make):
     """Return the lines that `make` makes of a record, none if it is not there."""
-    path = RESULTS / f"{name}.json"
-    return make(json.loads(path.read_text())) if path.exists() else []
+    return make(read(name)) if (RESULTS / f"{name}.json").exists() else []
 
 
 TITLES = {
@@ -46,9 +50,6 @@ TITLES = {
     "lorenz96-10": "Lorenz-96, d = 10, arctan of everything measured: RMSE of the mean",
     "lorenz96-20": "Lorenz-96, d = 20, the same",
 }
-
-
-SHOWN = ("untuned", "reference_symmetry", *TITLES, "kernel_weights")
 
 
 def reproduced(record):
@@ -259,12 +260,10 @@ def anchor(heading):
 
 def summary():
     """Return the README's part: the main tables, short."""
-    records = {name: json.loads((RESULTS / f"{name}.json").read_text()) for name in SHOWN}
-    lines = against_classical(records["untuned"])
-    lines += against_published(records["untuned"])
-    reproductions = [records[name] for name in TITLES]
-    lines += paper(records["untuned"], records["reference_symmetry"], reproductions)
-    lines += kernel_weights(records["kernel_weights"])
+    untuned = read("untuned")
+    lines = against_classical(untuned) + against_published(untuned)
+    lines += paper(untuned, read("reference_symmetry"), [read(name) for name in TITLES])
+    lines += kernel_weights(read("kernel_weights"))
     return "\n".join(lines)
 
 

@@ -24,9 +24,7 @@ def untuned(record):
             if found is None:
                 row.append("")
                 continue
-            # not finite: a run of the default has failed
-            worse = found.difference > 2 or not np.isfinite(found.default)
-            behind |= score in ("energy_score", "crps") and worse
+            behind |= score in ("energy_score", "crps") and found.behind
             row.append(
                 f"{found.default:.3g} / {found.rival:.3g} = {found.default / found.rival:.2f} "
                 f"({found.name.removesuffix(' tuned')}; {found.difference:+.1f} se)"

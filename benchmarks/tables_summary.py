@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from comparison import compare
+from comparison import compare, standard_error
 from origin import origin
 
 from kdediff_jax import experiments
@@ -16,19 +16,17 @@ PAPER_ROWS = ("kde", "enkf tuned", "sir tuned")  # of the reproduction, beside t
 
 def against_classical(record):
     """Ratios of the energy scores of the untuned default and of its best tuned rival."""
-    groups, lost, level, better = {}, 0, 0, 0
+    groups, lost, better = {}, 0, 0
     for cell, body in record["cells"].items():
         name, n, *measurement = cell.split(":")
         found = compare(body["filters"], "energy_score")
         problem = f"{name}, N = {n}, {measurement[1]} operator" if measurement else name
         label = f"{measurement[0]} noise" if measurement else f"N = {n}"
         ratio = f"{found.default / found.rival:.2f}"
-        behind = found.difference > 2 or not np.isfinite(found.default)
-        lost += behind
+        lost += found.behind
         better += found.difference < -2
-        level += not behind and found.difference >= -2
         rival = _named(found.name.removesuffix(" tuned"))
-        shown = f"{label}: **{ratio}**" if behind else f"{label}: {ratio}"
+        shown = f"{label}: **{ratio}**" if found.behind else f"{label}: {ratio}"
         key = n if not measurement else measurement[0]
         groups.setdefault(problem, []).append((key, f"{shown} ({rival})"))
     rows = [
@@ -42,7 +40,7 @@ def against_classical(record):
         "and, where there is a localisation, two LETKFs, each tuned on other seeds (named in",
         "brackets; below 1 the default is ahead). Differences are paired by seed: of",
         f"{len(record['cells'])} cells the default is ahead by more than two standard errors in",
-        f"{better}, level in {level}, and behind in {lost} (bold).",
+        f"{better}, level in {len(record['cells']) - better - lost}, and behind in {lost} (bold).",
         "",
         tables.markdown_table(["problem", "default / best tuned rival"], rows),
         "",
@@ -108,7 +106,7 @@ def against_paper(untuned, record):
     names = {"kde": "the paper's kernel, tuned"}
     table = [["untuned default", *ours]]
     table += [[names.get(r[0], _named(r[0])), *(c.split(" (")[0] for c in r[1:])] for r in short]
-    kept = [i for i, _ in enumerate(header) if i == 0 or any(row[i] for row in table[:1])]
+    kept = [i for i, _ in enumerate(header) if i == 0 or table[0][i]]
     return [
         f"`{name}`, {tables.NAMES[score]}:",
         "",
@@ -119,7 +117,7 @@ def against_paper(untuned, record):
 
 def _mean(scores):
     scores = np.asarray(scores, float)
-    return f"{scores.mean():.3g} ± {scores.std(ddof=1) / len(scores) ** 0.5:.2g}"
+    return f"{scores.mean():.3g} ± {standard_error(scores):.2g}"
 
 
 def paper(untuned, symmetry, records):

@@ -40,9 +40,10 @@ def default_tile(num_queries: int, num_centres: int, itemsize: int) -> tuple[int
     measures the rule against the best tile of a grid (CPU only so far).
     """
     rows = _even_split(num_queries, 2048)
-    # at N = 1000 one tile, which no scan slices, can take twice as long as two
-    on_cpu = 2**22 if rows > 1024 else 2**21
-    budget = on_cpu if jax.default_backend() == "cpu" else 2**26
+    budget = 2**26
+    if jax.default_backend() == "cpu":
+        # at N = 1000 one tile, which no scan slices, can take twice as long as two
+        budget = 2**22 if rows > 1024 else 2**21
     return rows, _even_split(num_centres, max(budget // (itemsize * rows), 64))
 
 
