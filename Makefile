@@ -54,8 +54,9 @@ format: $(VENV)/.stamp-dev  ## format the code and apply the safe lint fixes
 	$(PY) -m ruff check --fix-only .
 	$(PY) -m ruff format .
 
-bench: $(VENV)/.stamp-all  ## measure the cost of one analysis (BENCH_ARGS=... is passed on)
-	$(PY) benchmarks/analysis_cost.py $(BENCH_ARGS)
+# Some shells have a NAME of their own: only one on the command line of make counts.
+bench: $(VENV)/.stamp-all  ## list the benchmarks, or run one: NAME=kernel_weights (BENCH_ARGS=...)
+	$(PY) benchmarks/index.py $(if $(filter command,$(origin NAME)),$(NAME)) $(BENCH_ARGS)
 
 clean:  ## remove build outputs, caches and the demo's results
 	rm -rf build dist *.egg-info demo-results .pytest_cache .ruff_cache

@@ -16,7 +16,7 @@ from ._checks import ensemble as check_ensemble
 from ._typing import Array, Float, Int, Key, Scalar, like, numbers_to_leaves
 from .analysis.base import AbstractAnalysis, AnalysisInfo
 from .dynamics.base import AbstractDynamics
-from .observations import AbstractObservation
+from .observations.base import AbstractObservation
 
 
 class FilterState(NamedTuple):

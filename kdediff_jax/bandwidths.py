@@ -1,4 +1,9 @@
-"""Bandwidth rules: kernel widths from the ensemble itself, inside the compiled cycle."""
+"""Bandwidth rules: kernel widths from the ensemble itself, inside the compiled cycle.
+
+A rule for one bandwidth is an `AbstractBandwidth`; a number is one too (`FixedBandwidth`). A rule
+for the pair of state and measurement bandwidth is an `AbstractBandwidthPair`; two rules for one
+bandwidth each make one (`SeparateBandwidths`).
+"""
 
 from __future__ import annotations
 
@@ -12,20 +17,60 @@ from jax import lax
 from . import kde
 from ._checks import concrete, per_coordinate, positive
 from ._typing import Array, Float, Number, Scalar, like, tunable
+from .numerics import bisect, safe_sqrt
 
 
 class AbstractBandwidth(eqx.Module):
     """A rule that takes the place of a number wherever a bandwidth is asked for."""
 
     @abc.abstractmethod
-    def __call__(self, data: Float[Array, "n d"]) -> Float[Array, " d"]:
-        """Return one bandwidth per coordinate of the equally weighted data."""
+    def __call__(
+        self, data: Float[Array, "n d"], y: Float[Array, " d"] | None = None
+    ) -> Float[Array, "*d"]:
+        """Return one bandwidth, or one per coordinate, for equally weighted data.
+
+        Args:
+            data: members, or their simulated measurements.
+            y: the measurement, where the data are simulated measurements.
+        """
+
+
+class FixedBandwidth(AbstractBandwidth):
+    """The same bandwidth in every cycle; a number given as a bandwidth becomes this.
+
+    Args:
+        value: a number, or one per coordinate, in the units of the data.
+        name: of the argument, for its errors.
+
+    Raises:
+        ValueError: a value that is not positive, or (when called) of another size than the data.
+    """
+
+    value: Number = tunable()
+    name: str = eqx.field(static=True, default="bandwidth")
+
+    def __check_init__(self) -> None:
+        """Check the value."""
+        positive(self.name, self.value)
+
+    def __call__(
+        self, data: Float[Array, "n d"], y: Float[Array, " d"] | None = None
+    ) -> Float[Array, "*d"]:
+        """Return the value."""
+        per_coordinate(self.name, self.value, data.shape[1])
+        return like(data, self.value)
 
 
 class Silverman(AbstractBandwidth):
-    """h_j = factor (4 / ((d + 2) n))^(1 / (d + 4)) std_j (Silverman 1986, Eq. 4.14).
+    r"""h_j = factor (4 / ((d + 2) n))^(1 / (d + 4)) std_j (Silverman 1986, Eq. 4.14).
 
     Optimal for Gaussian data at factor 1; a clearly multimodal density wants less.
+
+    Args:
+        factor: a number without units.
+
+    Raises:
+        ValueError: a factor that is not positive.
     """
 
     factor: Number = tunable(1.0)
@@ -34,14 +79,23 @@ class Silverman(AbstractBandwidth):
         """Check the factor."""
         positive("factor", self.factor)
 
-    def __call__(self, data: Float[Array, "n d"]) -> Float[Array, " d"]:
+    def __call__(
+        self, data: Float[Array, "n d"], y: Float[Array, " d"] | None = None
+    ) -> Float[Array, " d"]:
         """Return the bandwidths."""
         n, d = data.shape
         return like(data, self.factor) * silverman(n, d) * deviations(data)
 
 
 class Scott(AbstractBandwidth):
-    """h_j = factor n^(-1 / (d + 4)) std_j (Scott 1992, Eq. 6.42)."""
+    """h_j = factor n^(-1 / (d + 4)) std_j (Scott 1992, Eq. 6.42).
+
+    Args:
+        factor: a number without units.
+
+    Raises:
+        ValueError: a factor that is not positive.
+    """
 
     factor: Number = tunable(1.0)
 
@@ -49,13 +103,15 @@ class Scott(AbstractBandwidth):
         """Check the factor."""
         positive("factor", self.factor)
 
-    def __call__(self, data: Float[Array, "n d"]) -> Float[Array, " d"]:
+    def __call__(
+        self, data: Float[Array, "n d"], y: Float[Array, " d"] | None = None
+    ) -> Float[Array, " d"]:
         """Return the bandwidths."""
         n, d = data.shape
         return like(data, self.factor) * n ** (-1 / (d + 4)) * deviations(data)
 
 
-class TargetESS(eqx.Module):
+class TargetESS(AbstractBandwidth):
     r"""A measurement bandwidth: std_j of the predictions times the number that gives ESS = f N.
 
     The kernel effective sample size grows with the bandwidth; bisection over its logarithm,
@@ -65,6 +121,10 @@ class TargetESS(eqx.Module):
     Args:
         fraction: f, in (0, 1).
         smallest, largest: bounds of the number.
+
+    Raises:
+        ValueError: a number out of range.
+        TypeError: (when called) it was given as state bandwidth, where there is no measurement.
     """
 
     fraction: Number = tunable(0.5)
@@ -79,21 +139,65 @@ class TargetESS(eqx.Module):
         if known is not None and not (known < 1).all():
             raise ValueError(f"fraction: expected a number in (0, 1), got {known.tolist()}")
 
-    def __call__(self, predicted: Float[Array, "n m"], y: Float[Array, " m"]) -> Array:
-        """Return one bandwidth per component."""
-        std = deviations(predicted)
-        target = like(predicted, self.fraction) * predicted.shape[0]
+    def __call__(
+        self, data: Float[Array, "n d"], y: Float[Array, " d"] | None = None
+    ) -> Float[Array, " d"]:
+        """Return one bandwidth per component; constant in the data where differentiated."""
+        if y is None:
+            raise TypeError("state_bandwidth: TargetESS is a rule for the measurement bandwidth")
+        std = deviations(data)
+        target = like(data, self.fraction) * data.shape[0]
 
-        def halve(_: int, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
-            low, high = bracket
-            middle = 0.5 * (low + high)
-            log_weights = kde.log_weights(y, predicted, jnp.exp(middle) * std)
-            enough = kde.effective_sample_size(log_weights) >= target
-            return jnp.where(enough, low, middle), jnp.where(enough, middle, high)
+        def too_small(log_factor: Scalar) -> Array:
+            log_weights = kde.log_weights(y, data, jnp.exp(log_factor) * std)
+            return ~(kde.effective_sample_size(log_weights) >= target)
 
-        bounds = jnp.log(like(predicted, self.smallest)), jnp.log(like(predicted, self.largest))
-        _, high = lax.fori_loop(0, 20, halve, bounds)
+        bounds = jnp.log(like(data, self.smallest)), jnp.log(like(data, self.largest))
+        _, high = bisect(too_small, *bounds, halvings=20)
         return lax.stop_gradient(jnp.exp(high) * std)
+
+
+class AbstractBandwidthPair(eqx.Module):
+    """A rule for the bandwidths of state and measurement together."""
+
+    @abc.abstractmethod
+    def __call__(
+        self, x: Float[Array, "n d"], simulated: Float[Array, "k m"], y: Float[Array, " m"]
+    ) -> tuple[Float[Array, "*d"], Float[Array, "*m"]]:
+        """Return (h_x, h_y).
+
+        Args:
+            x: members.
+            simulated: measurements, one or more of every member, all first ones first.
+            y: the measurement.
+        """
+
+
+class SeparateBandwidths(AbstractBandwidthPair):
+    """One rule for the state and one for the measurement.
+
+    Args:
+        state: rule of h_x.
+        obs: rule of h_y.
+    """
+
+    state: AbstractBandwidth
+    obs: AbstractBandwidth
+
+    def __call__(
+        self, x: Float[Array, "n d"], simulated: Float[Array, "k m"], y: Float[Array, " m"]
+    ) -> tuple[Float[Array, "*d"], Float[Array, "*m"]]:
+        """Return what each rule says."""
+        return self.state(x), self.obs(simulated, y)
+
+
+def as_bandwidth(value: Any, name: str) -> AbstractBandwidth:
+    """Return a number, or one per coordinate, as `FixedBandwidth`; a rule as it is."""
+    if isinstance(value, AbstractBandwidth):
+        return value
+    if isinstance(value, AbstractBandwidthPair):
+        raise TypeError(f"{name}: expected a number or a rule for one bandwidth, got {value!r}")
+    return FixedBandwidth(value, name)
 
 
 def moment_shrinkage(width: Scalar) -> Scalar:
@@ -101,8 +205,7 @@ def moment_shrinkage(width: Scalar) -> Scalar:
 
     0 from h = 1 on, where the root has an infinite slope. West 1993.
     """
-    inside = width < 1
-    return jnp.where(inside, jnp.sqrt(jnp.where(inside, 1 - width**2, 1)), 0)
+    return safe_sqrt(1 - width**2)
 
 
 def silverman(n: int, d: int) -> float:
@@ -110,30 +213,9 @@ def silverman(n: int, d: int) -> float:
     return (4 / ((d + 2) * n)) ** (1 / (d + 4))
 
 
-def resolve(
-    bandwidth: Any, data: Float[Array, "n d"], name: str, y: Float[Array, " d"] | None = None
-) -> Array:
-    """Return a bandwidth as an array: a number, one per coordinate, or what a rule says.
-
-    Raises:
-        TypeError: a rule for measurements where there is none.
-    """
-    if isinstance(bandwidth, TargetESS):
-        if y is None:
-            raise TypeError(f"{name}: TargetESS is a rule for the measurement bandwidth")
-        return bandwidth(data, y)
-    if isinstance(bandwidth, AbstractBandwidth):
-        return bandwidth(data)
-    per_coordinate(name, bandwidth, data.shape[1])
-    return like(data, bandwidth)
-
-
 def deviations(data: Float[Array, "n d"]) -> Float[Array, " d"]:
     """Return the standard deviation of each coordinate, never zero."""
-    variance = jnp.var(data, axis=0, ddof=1)
-    # no square root of zero: its gradient is infinite
-    none = variance == 0
-    std = jnp.where(none, 0, jnp.sqrt(jnp.where(none, 1, variance)))
+    std = safe_sqrt(jnp.var(data, axis=0, ddof=1))
     # a constant coordinate still needs a positive width: rounding of the largest one, or of 1
     eps = jnp.finfo(data.dtype).eps
     return jnp.maximum(std, eps * jnp.where(jnp.max(std) > 0, jnp.max(std), 1))

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
 
 from ._checks import ensemble, vector
-from ._linalg import solve
 from ._typing import Array, Float, like
 from .dynamics.linear_gaussian import LinearGaussian
+from .numerics import dot, masked_covariance, solve, split_missing
 
 
 class KalmanResult(NamedTuple):
@@ -33,15 +32,14 @@ def analysis(
     K = P H^T (H P H^T + R)^{-1}; m + K (y - H m); (I - K H) P (I - K H)^T + K R K^T (Joseph form,
     symmetric under rounding). A NaN component of y is missing.
     """
-    measured = ~jnp.isnan(y)
+    known, measured = split_missing(y)
     h = jnp.where(measured[:, None], operator, 0)
-    both = measured[:, None] & measured[None, :]
-    r = jnp.where(both, noise, 0) + jnp.diag(jnp.where(measured, 0, 1).astype(noise.dtype))
-    s = _dot(h, covariance, h.T) + r
-    gain = solve(s, _dot(h, covariance)).T
-    rest = jnp.eye(mean.shape[0], dtype=mean.dtype) - _dot(gain, h)
-    innovation = jnp.where(measured, jnp.where(measured, y, 0) - _dot(h, mean), 0)
-    return mean + _dot(gain, innovation), _dot(rest, covariance, rest.T) + _dot(gain, r, gain.T)
+    r = masked_covariance(noise, measured)
+    s = dot(h, covariance, h.T) + r
+    gain = solve(s, dot(h, covariance)).T
+    rest = jnp.eye(mean.shape[0], dtype=mean.dtype) - dot(gain, h)
+    innovation = jnp.where(measured, known - dot(h, mean), 0)
+    return mean + dot(gain, innovation), dot(rest, covariance, rest.T) + dot(gain, r, gain.T)
 
 
 def kalman_filter(
@@ -74,14 +72,9 @@ def kalman_filter(
 
     def cycle(carry, y):
         m, p = carry
-        m, p = analysis(_dot(a, m), _dot(a, p, a.T) + _dot(root, root.T), y, operator, noise)
+        m, p = analysis(dot(a, m), dot(a, p, a.T) + dot(root, root.T), y, operator, noise)
         # a sequence without any measurement leaves a KDE filter's ensemble alone, kernel included
         p = p + jnp.where(jnp.all(jnp.isnan(y)), 0, 1).astype(p.dtype) * extra
         return (m, p), KalmanResult(m, p)
 
     return lax.scan(cycle, (mean, covariance), ys)[1]
-
-
-def _dot(*factors: Array) -> Array:
-    """Return the product at full precision: a reference must not run in TF32."""
-    return functools.reduce(lambda a, b: jnp.matmul(a, b, precision="highest"), factors)

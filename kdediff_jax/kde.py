@@ -23,6 +23,8 @@ from jax.scipy.special import logsumexp
 from . import pairwise
 from ._checks import ensemble, floating, per_coordinate, positive, same_members, vector
 from ._typing import Array, Float, Scalar, like
+from .metrics.moments import effective_sample_size
+from .numerics import dot
 
 __all__ = ["denoiser", "effective_sample_size", "log_density", "log_weights", "score"]
 
@@ -60,11 +62,6 @@ def log_weights(
     # |e_i|^2 - |e_*|^2 = (e_i - e_*) . (e_i + e_*), with e_i - e_* = (y_* - y_i) / h free of y
     gap = jnp.where(missing, 0, (predicted[nearest][None] - predicted) / h)
     return log_softmax(-0.5 * jnp.sum(gap * (innovation + closest), axis=1))
-
-
-def effective_sample_size(log_weights: Float[Array, " n"]) -> Scalar:
-    """Return the kernel effective sample size 1 / sum_i w_i^2, between 1 and n."""
-    return jnp.exp(2 * logsumexp(log_weights) - logsumexp(2 * log_weights))
 
 
 def log_density(
@@ -136,5 +133,5 @@ def _prepare(x, centres, tau, log_weights):
     points = like(centres, x).reshape(-1, d)
     # weighted: a diverged member of no weight must not move it. The result does not depend on it
     weights = softmax(like(centres, log_weights))
-    origin = lax.stop_gradient(jnp.matmul(weights[None], centres, precision="highest"))
+    origin = lax.stop_gradient(dot(weights[None], centres))
     return points - origin, centres - origin, like(centres, tau), jnp.shape(x)

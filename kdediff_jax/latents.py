@@ -20,8 +20,8 @@ import numpy as np
 from jax.scipy.special import ndtri
 
 from ._checks import choice
-from ._linalg import eigh, solve
 from ._typing import Array, Float, Key
+from .numerics import dot, eigh
 
 QUASI_DIMENSIONS = 5
 KINDS = (
@@ -62,31 +62,10 @@ def match_moments(z: Float[Array, "n d"]) -> Float[Array, "n d"]:
     z = z - jnp.mean(z, axis=0, keepdims=True)
     if n < 2 * (d + 1):  # too few draws to whiten
         return z / jnp.sqrt(jnp.mean(z**2, axis=0, keepdims=True))
-    values, vectors = eigh(jnp.matmul(z.T, z, precision="highest") / n)
+    values, vectors = eigh(dot(z.T, z) / n)
     # the symmetric root keeps each latent close to where it was drawn
-    root = jnp.matmul(vectors / jnp.sqrt(values)[None], vectors.T, precision="highest")
-    return jnp.matmul(z, root, precision="highest")
-
-
-def uncorrelated(z: Float[Array, "n d"], others: Float[Array, "n k"]) -> Float[Array, "n d"]:
-    """Return z without its sample correlation with `others`, then with matched moments.
-
-    A stochastic Kalman update then has the covariance that its gain promises, without the sampling
-    error of the perturbations (second-order exact, Pham 2001; Hoteit et al. 2015).
-
-    Args:
-        z: latents.
-        others: of zero sample mean. Columns that do not vary count as none.
-    """
-    n, d = z.shape
-    if n < 2 * (d + others.shape[1] + 1):  # too few draws to be free of both
-        return z
-    size = jnp.sqrt(jnp.mean(others**2, axis=0, keepdims=True))
-    unit = others / jnp.where(size > 0, size, 1)
-    gram = jnp.matmul(unit.T, unit, precision="highest")
-    ridge = n * 10 * jnp.finfo(z.dtype).eps * jnp.eye(others.shape[1], dtype=z.dtype)
-    slope = solve(gram + ridge, jnp.matmul(unit.T, z, precision="highest"))
-    return match_moments(z - jnp.matmul(unit, slope, precision="highest"))
+    root = dot(vectors / jnp.sqrt(values)[None], vectors.T)
+    return dot(z, root)
 
 
 def _latin_hypercube(key: Key, n: int, d: int, dtype: jnp.dtype) -> Float[Array, "n d"]:

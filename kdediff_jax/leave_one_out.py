@@ -13,7 +13,7 @@ from jax import lax
 from . import pairwise
 from ._checks import count, positive
 from ._typing import Array, Float, Number, Scalar, like, tunable
-from .bandwidths import AbstractBandwidth, deviations, silverman
+from .bandwidths import AbstractBandwidth, AbstractBandwidthPair, deviations, silverman
 
 
 class LeaveOneOut(AbstractBandwidth):
@@ -36,7 +36,9 @@ class LeaveOneOut(AbstractBandwidth):
         """Check the bounds."""
         _check(self)
 
-    def __call__(self, data: Float[Array, "n d"]) -> Float[Array, " d"]:
+    def __call__(
+        self, data: Float[Array, "n d"], y: Float[Array, " d"] | None = None
+    ) -> Float[Array, " d"]:
         """Return the bandwidths; constant in the data where it is differentiated."""
         z, shape = _scaled(data, data.shape[1])
 
@@ -46,7 +48,7 @@ class LeaveOneOut(AbstractBandwidth):
         return jnp.exp(_golden(score, *_bounds(self, data), self.evaluations)) * shape
 
 
-class ConditionalLeaveOneOut(eqx.Module):
+class ConditionalLeaveOneOut(AbstractBandwidthPair):
     r"""Both bandwidths at once, by the leave-one-out likelihood of the state given y.
 
     sum_i log p_{-i}(x_i | y_i), p_{-i} the paper's conditional density without member i: the
@@ -54,7 +56,7 @@ class ConditionalLeaveOneOut(eqx.Module):
     joint space of state and measurement, with a factor for each; golden-section searches over
     either in turn. An evaluation is one pass over the pairs in d + m coordinates and one in m.
 
-    Give it as `state_bandwidth`, with no `obs_bandwidth`.
+    Give it to `KDEDiffusion` as `state_bandwidth`, with no `obs_bandwidth`.
 
     Args:
         smallest, largest: bounds of both factors.
@@ -72,10 +74,13 @@ class ConditionalLeaveOneOut(eqx.Module):
         _check(self)
         count("rounds", self.rounds)
 
-    def __call__(self, x: Float[Array, "n d"], y: Float[Array, "n m"]) -> tuple[Array, Array]:
+    def __call__(
+        self, x: Float[Array, "n d"], simulated: Float[Array, "k m"], y: Float[Array, " m"]
+    ) -> tuple[Float[Array, " d"], Float[Array, " m"]]:
         """Return the bandwidths of x and of y; constant in both where differentiated."""
-        joint = x.shape[1] + y.shape[1]
-        (z, x_shape), (w, y_shape) = _scaled(x, joint), _scaled(y, joint)
+        pairs = simulated[: x.shape[0]]
+        joint = x.shape[1] + pairs.shape[1]
+        (z, x_shape), (w, y_shape) = _scaled(x, joint), _scaled(pairs, joint)
         low, high = _bounds(self, x)
         f_x = f_y = jnp.clip(jnp.zeros((), x.dtype), low, high)
 

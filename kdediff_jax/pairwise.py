@@ -27,9 +27,9 @@ from jax.scipy.special import ndtr
 
 from ._checks import count
 from ._typing import Array, Float, Scalar
+from .numerics import dot, safe_sqrt
 
 DIFFERENCES_UP_TO = 16
-_HIGHEST = lax.Precision.HIGHEST
 
 
 def default_tile(num_queries: int, num_centres: int, itemsize: int) -> tuple[int, int]:
@@ -100,7 +100,7 @@ def softmax_mean(
         new_top = lax.stop_gradient(jnp.maximum(top, jnp.max(logits, axis=1)))
         p = jnp.exp(logits - new_top[:, None])
         # the column of ones in the values gives the denominator from the same product
-        add = jnp.matmul(p, carried, precision=_HIGHEST)
+        add = dot(p, carried)
         return new_top, acc * jnp.exp(top - new_top)[:, None] + add
 
     def finish(x, carry):
@@ -141,7 +141,7 @@ def gaussian_cdf(
 
     def reduce_tile(x, block, carry):
         c_t, w, _ = block
-        return carry + jnp.matmul(ndtr((x - c_t) / width), w[:, 0], precision=_HIGHEST)
+        return carry + dot(ndtr((x - c_t) / width), w[:, 0])
 
     rows, cols = _tiles(x, c, tile)
     blocks = _blocks(c, weights[:, None], jnp.zeros_like(centres), cols)
@@ -160,9 +160,7 @@ def mean_distance(
     def reduce_tile(x, block, carry):
         c_t, _, weight = block
         squared = _squared_distance(x, c_t)
-        # the double where keeps the gradient at zero distance finite
-        zero = squared <= 0
-        distance = jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, squared)))
+        distance = safe_sqrt(squared)
         return carry + jnp.sum(jnp.where(weight[None] == 0, distance, 0), axis=1)
 
     rows, cols = _tiles(x, c, tile)
@@ -188,7 +186,7 @@ def _squared_distance(
     else:
         if inverse is not None:
             x, c_t = x * inverse[None], c_t * inverse[:, None]
-        product = jnp.matmul(x, c_t, precision=_HIGHEST)
+        product = dot(x, c_t)
         norms = jnp.sum(x * x, axis=1)[:, None] + jnp.sum(c_t * c_t, axis=0)[None]
         total = jnp.maximum(norms - 2 * product, 0)
     # the distances feed a maximum and an exponential: without the barrier XLA computes them twice
@@ -235,7 +233,7 @@ def _own_array(c_t: Float[Array, "d n"], b: Float[Array, " n"]) -> tuple[Array, 
     if jax.default_backend() != "cpu":
         return c_t, b
     both = jnp.concatenate([c_t, b[None]])
-    both = jnp.matmul(jnp.eye(both.shape[0], dtype=b.dtype), both, precision=_HIGHEST)
+    both = dot(jnp.eye(both.shape[0], dtype=b.dtype), both)
     return both[:-1], both[-1]
 
 

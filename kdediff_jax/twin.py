@@ -10,7 +10,7 @@ from jax import lax
 from ._checks import count, has_method, vector
 from ._typing import Array, Float, Key, Scalar, like, numbers_to_leaves
 from .dynamics.base import AbstractDynamics
-from .observations import AbstractObservation
+from .observations.base import AbstractObservation
 
 
 def twin_experiment(

@@ -6,12 +6,13 @@ import abc
 from typing import NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
-from jax import lax
 
-from .._checks import ensemble, vector
+from .._checks import ensemble, same_members, vector
 from .._typing import Array, Bool, Float, Int, Key, Scalar, like, numbers_to_leaves
-from ..observations import AbstractObservation
+from ..observations import AbstractNoise, AbstractObservation
+from .predict import Predicted, predict, predict_from_pairs, replace_dead
 
 
 class AnalysisInfo(NamedTuple):
@@ -118,28 +119,103 @@ class AbstractAnalysis(eqx.Module):
         observation: AbstractObservation,
         t: Scalar,
     ) -> tuple[Float[Array, "n d"], AnalysisInfo]:
-        safe, alive = with_stand_ins(forecast)
-        return guard(forecast, y, self.analyse(key, safe, alive, y, observation, t))
+        members, alive = replace_dead(forecast)
+        return guard(forecast, y, self.analyse(key, members, alive, y, observation, t))
 
 
-def with_stand_ins(
-    forecast: Float[Array, "n d"], alive: Bool[Array, " n"] | None = None
-) -> tuple[Float[Array, "n d"], Bool[Array, " n"]]:
-    """Return the ensemble with non-finite rows replaced by copies of finite ones, and the mask."""
-    finite = jnp.all(jnp.isfinite(forecast), axis=1)
-    alive = finite if alive is None else alive & finite
+class AbstractPairedAnalysis(AbstractAnalysis):
+    """A scheme that can also do without a simulator: pairs (x_i, y_i) of an archive are enough."""
 
-    def replaced(forecast: Array) -> Array:
-        n = forecast.shape[0]
-        survivors = jnp.argsort(~alive, stable=True)
-        index = jnp.arange(n)
-        source = jnp.where(alive, index, survivors[index % jnp.maximum(jnp.sum(alive), 1)])
-        stand_in = forecast[source]
-        # with no survivor at all there is nothing to copy; the result is flagged by `guard`
-        return jnp.where(jnp.isfinite(stand_in), stand_in, 0)
+    @abc.abstractmethod
+    def analyse_pairs(
+        self,
+        key: Key,
+        forecast: Float[Array, "n d"],
+        alive: Bool[Array, " n"],
+        simulated: Float[Array, "n m"],
+        y: Float[Array, " m"],
+    ) -> Outcome:
+        """Return the analysis of a finite forecast, given one simulated measurement per member."""
 
-    # the sort is a good part of a small filter's time, and seldom needed
-    return lax.cond(jnp.all(alive), lambda forecast: forecast, replaced, forecast), alive
+    def update(
+        self,
+        key: Key,
+        forecast: Float[Array, "n d"],
+        predicted: Float[Array, "n m"],
+        y: Float[Array, " m"],
+    ) -> tuple[Float[Array, "n d"], AnalysisInfo]:
+        """Condition on y given the pairs alone: the black-box core, with no simulator.
+
+        It is compiled on first use, as a call is.
+
+        Args:
+            key: random key.
+            forecast: members x_i.
+            predicted: one simulated measurement y_i per member, noise included.
+            y: the measurement; NaN components say nothing.
+
+        Returns:
+            analysis ensemble [n d] and `AnalysisInfo`.
+
+        Raises:
+            ValueError: shapes that do not fit, fewer than two members.
+            TypeError: a non-floating dtype.
+        """
+        forecast = ensemble("forecast", forecast)
+        simulated = like(forecast, ensemble("predicted", predicted))
+        same_members("predicted", simulated, "forecast", forecast)
+        y = like(forecast, vector("y", y, simulated.shape[1]))
+        return numbers_to_leaves(self)._update(key, forecast, simulated, y)
+
+    @eqx.filter_jit
+    def _update(
+        self,
+        key: Key,
+        forecast: Float[Array, "n d"],
+        simulated: Float[Array, "n m"],
+        y: Float[Array, " m"],
+    ) -> tuple[Float[Array, "n d"], AnalysisInfo]:
+        members, alive = replace_dead(forecast)
+        return guard(forecast, y, self.analyse_pairs(key, members, alive, simulated, y))
+
+
+class AbstractKalmanAnalysis(AbstractPairedAnalysis):
+    """A scheme that works from h and R: its analysis is one function of a `Predicted`.
+
+    Attributes:
+        noise: where h and R come from, see `kdediff_jax.observations.noise`.
+    """
+
+    noise: eqx.AbstractVar[AbstractNoise]
+
+    @abc.abstractmethod
+    def condition(self, key: Key, forecast: Predicted) -> Outcome:
+        """Return the analysis of a forecast and its predictions."""
+
+    def analyse(
+        self,
+        key: Key,
+        forecast: Float[Array, "n d"],
+        alive: Bool[Array, " n"],
+        y: Float[Array, " m"],
+        observation: AbstractObservation,
+        t: Scalar,
+    ) -> Outcome:
+        """Predict the measurement, then condition on it."""
+        predict_key, draw_key = jax.random.split(key)
+        predicted = predict(predict_key, forecast, alive, y, observation, t, self.noise)
+        return self.condition(draw_key, predicted)
+
+    def analyse_pairs(
+        self,
+        key: Key,
+        forecast: Float[Array, "n d"],
+        alive: Bool[Array, " n"],
+        simulated: Float[Array, "n m"],
+        y: Float[Array, " m"],
+    ) -> Outcome:
+        """Estimate h and R from the pairs, then condition on the measurement."""
+        return self.condition(key, predict_from_pairs(forecast, alive, simulated, y))
 
 
 def guard(

@@ -9,11 +9,12 @@ from jax import lax
 
 from .. import kde
 from .._checks import choice, positive
-from .._linalg import eigh
-from .._typing import Array, Bool, Float, Key, Number, Scalar, like, tunable
-from ..observations import AbstractLikelihood, AbstractObservation
+from .._typing import Array, Bool, Float, Int, Key, Number, Scalar, like, tunable
+from ..ensemble.resampling import SCHEMES, resample
+from ..numerics import dot, eigh
+from ..observations.base import AbstractLikelihood, AbstractObservation
+from ..observations.error_model import density
 from .base import AbstractAnalysis, Outcome
-from .resampling import SCHEMES, resample
 
 
 class SIR(AbstractAnalysis):
@@ -59,38 +60,54 @@ class SIR(AbstractAnalysis):
                 "observation: SIR expected one with `log_likelihood` (an AbstractLikelihood), "
                 f"got {type(observation).__name__}, which can only be sampled"
             )
-        n, d = forecast.shape
-        log_weights = jax.vmap(lambda x: observation.log_likelihood(y, x, t))(forecast)
+        draw_key, jitter_key = jax.random.split(key)
+        log_weights, alive = self._weigh(forecast, alive, y, observation, t)
+        weights = jnp.exp(log_weights)
+        origin = jnp.mean(forecast, axis=0)
+        mean = origin + dot(weights, forecast - origin[None])
+        drawn = resample(draw_key, log_weights, forecast.shape[0], self.resampling)
+        noise = self._jitter(jitter_key, forecast - mean[None], weights)
+        if self.jittered == "duplicates":
+            noise = jnp.where(_first_copies(drawn)[:, None], 0, noise)
+        ess = kde.effective_sample_size(log_weights)
+        return Outcome(forecast[drawn] + noise, mean, ess, alive)
+
+    def _weigh(
+        self,
+        forecast: Float[Array, "n d"],
+        alive: Bool[Array, " n"],
+        y: Float[Array, " m"],
+        observation: AbstractLikelihood,
+        t: Scalar,
+    ) -> tuple[Float[Array, " n"], Bool[Array, " n"]]:
+        """Return normalised log-weights, and the members that the likelihood can judge."""
+        log_weights = density(observation, t)(y, forecast)
         if log_weights.ndim != 1:
             raise ValueError(
                 f"observation: expected a scalar log_likelihood, got shape {log_weights.shape[1:]}"
             )
-        # a member the likelihood calls impossible, or cannot judge, has no weight
         alive = alive & ~jnp.isnan(log_weights)
-        log_weights = jnp.where(alive, log_weights, -jnp.inf)
-        log_weights = jax.nn.log_softmax(log_weights)
-        weights = jnp.exp(log_weights)
-        origin = jnp.mean(forecast, axis=0)
-        centred = forecast - origin[None]
-        shift = jnp.matmul(weights, centred, precision="highest")
-        draw_key, jitter_key = jax.random.split(key)
-        drawn = resample(draw_key, log_weights, n, self.resampling)
-        width = like(forecast, self.jitter) * n ** (-1 / (d + 4))
+        return jax.nn.log_softmax(jnp.where(alive, log_weights, -jnp.inf)), alive
 
-        def kernel_noise() -> Array:
-            anomalies = (centred - shift[None]) * jnp.sqrt(weights)[:, None]
-            covariance = jnp.matmul(anomalies.T, anomalies, precision="highest")
-            values, vectors = eigh(covariance)
+    def _jitter(
+        self, key: Key, anomalies: Float[Array, "n d"], weights: Float[Array, " n"]
+    ) -> Float[Array, "n d"]:
+        """Return draws of N(0, (reg N^(-1/(d+4)))^2 C), C the weighted covariance."""
+        n, d = anomalies.shape
+        width = like(anomalies, self.jitter) * n ** (-1 / (d + 4))
+
+        def draw() -> Array:
+            scaled = anomalies * jnp.sqrt(weights)[:, None]
+            values, vectors = eigh(dot(scaled.T, scaled))
             root = vectors * jnp.sqrt(jnp.maximum(values, 0))[None]
-            z = jax.random.normal(jitter_key, (n, d), forecast.dtype)
-            return width * jnp.matmul(z, root.T, precision="highest")
+            return width * dot(jax.random.normal(key, (n, d), anomalies.dtype), root.T)
 
         # without jitter the eigenvectors are a waste of time
-        noise = lax.cond(width > 0, kernel_noise, lambda: jnp.zeros_like(forecast))
-        if self.jittered == "duplicates":
-            place = jnp.arange(n)
-            first = place == jnp.full(n, n).at[drawn].min(place)[drawn]
-            noise = jnp.where(first[:, None], 0, noise)
-        analysis = forecast[drawn] + noise
-        ess = kde.effective_sample_size(log_weights)
-        return Outcome(analysis, origin + shift, ess, alive)
+        return lax.cond(width > 0, draw, lambda: jnp.zeros_like(anomalies))
+
+
+def _first_copies(drawn: Int[Array, " n"]) -> Bool[Array, " n"]:
+    """Return which draws are the first of their member."""
+    n = drawn.shape[0]
+    place = jnp.arange(n)
+    return place == jnp.full(n, n).at[drawn].min(place)[drawn]

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import difflib
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 try:
     import typer
@@ -18,43 +15,16 @@ except ImportError as error:  # pragma: no cover - needs an environment without 
     raise SystemExit('kdediff needs typer and rich: pip install "kdediff_jax[all]"') from error
 
 from .. import __version__
-from ..experiments import CATALOGUE, FILTERS
+from ..experiments import CATALOGUE, FILTERS, RECOMMENDED
+from . import options
+from .messages import errors, fail, known, reported
 
 app = typer.Typer(
-    help="Closed-form conditional diffusion filters for data assimilation.",
+    help="Ensemble filters for data assimilation, closed-form diffusion among them.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-errors = Console(stderr=True)
-DEFAULT_FILTERS = ["kde", "enkf", "sir"]
-
-
-def fail(message: str) -> NoReturn:
-    """Print an error and leave with status 2; nothing has been written."""
-    errors.print(f"[bold red]error[/]: {message}", highlight=False, soft_wrap=True)
-    raise typer.Exit(2)
-
-
-@contextlib.contextmanager
-def reported(interrupted: str = "nothing was written") -> Iterator[None]:
-    """Turn what a user can mend, and an interrupt, into a message and an exit status."""
-    try:
-        yield
-    except (ValueError, TypeError, RuntimeError, OSError, ImportError) as error:
-        fail(str(error))
-    except KeyboardInterrupt:
-        errors.print(f"interrupted; {interrupted}")
-        raise typer.Exit(130) from None
-
-
-def known(kind: str, value: str, options: dict[str, str]) -> str:
-    """Return `value` if it is an option, else fail and suggest the nearest."""
-    if value in options:
-        return value
-    near = difflib.get_close_matches(value, options, n=1, cutoff=0.4)
-    hint = f" Did you mean [bold]{near[0]}[/]?" if near else ""
-    fail(f"unknown {kind} {value!r}.{hint} Known: {', '.join(options)}")
 
 
 def _version(show: bool) -> None:
@@ -64,18 +34,22 @@ def _version(show: bool) -> None:
 
 
 @app.callback()
-def options(
+def kdediff(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    """Closed-form conditional diffusion filters for data assimilation."""
+    """Ensemble filters for data assimilation, closed-form diffusion among them."""
 
 
 @app.command("list")
 def list_() -> None:
-    """List experiments and filters."""
-    for title, entries in (("experiment", CATALOGUE), ("filter", FILTERS)):
+    """List experiments and filters, the recommended ones first."""
+    filters = {
+        name: f"[green]recommended[/]: {summary}" if name in RECOMMENDED else summary
+        for name, summary in FILTERS.items()
+    }
+    for title, entries in (("experiment", CATALOGUE), ("filter", filters)):
         table = Table(title, "what it is", box=None, title_justify="left")
         for name, summary in entries.items():
             table.add_row(f"[bold]{name}[/]", summary)
@@ -84,44 +58,54 @@ def list_() -> None:
 
 @app.command()
 def run(
-    experiment: Annotated[str, typer.Argument(help="An experiment; see `kdediff list`.")],
+    experiment: options.Name,
     filter_: Annotated[
         list[str] | None,
-        typer.Option("--filter", "-f", help="A filter; repeat for several. Default: kde enkf sir."),
+        typer.Option(
+            "--filter",
+            "-f",
+            help="A filter; repeat for several. Default: the recommended one, kde, enkf (letkf "
+            "where the experiment has a localisation) and sir.",
+        ),
     ] = None,
-    members: Annotated[int, typer.Option("--members", "-n", min=2, help="Ensemble size.")] = 250,
-    cycles: Annotated[
-        int | None, typer.Option("--cycles", min=1, help="Cycles (default: the experiment's).")
-    ] = None,
+    members: options.Members = 250,
+    cycles: options.Cycles = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of truth, measurements, filters.")] = 0,
-    x64: Annotated[bool, typer.Option("--x64", help="Compute in float64.")] = False,
+    x64: options.X64 = False,
     state_bandwidth: Annotated[
-        float | None, typer.Option(help="Kernel width in the state's units.")
+        float | None, typer.Option(help="Of kde: kernel width in the state's units.")
     ] = None,
     obs_bandwidth: Annotated[
-        float | None, typer.Option(help="Kernel width in the measurement's units.")
+        float | None, typer.Option(help="Of kde: kernel width in the measurement's units.")
     ] = None,
     tau_max: Annotated[
-        float | None, typer.Option(help="Start of the reverse flow (default: 5 spreads).")
+        float | None, typer.Option(help="Of kde: start of the reverse flow (default: 5 spreads).")
     ] = None,
-    start: Annotated[str, typer.Option(help='"matched" or "prior" (the paper\'s).')] = "matched",
+    start: Annotated[
+        str, typer.Option(help='Of kde: "matched" or "prior" (the paper\'s).')
+    ] = "matched",
     tolerance: Annotated[
-        float | None, typer.Option(help="Tolerance of the reverse flow's solver (default 2e-2).")
+        float | None,
+        typer.Option(help="Of kde: tolerance of the reverse flow's solver (default 2e-2)."),
     ] = None,
-    inflation: Annotated[float | None, typer.Option(help="EnKF inflation.")] = None,
-    jitter: Annotated[float | None, typer.Option(help="SIR jitter.")] = None,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for the result and the picture.")
-    ] = Path("kdediff-results"),
-    force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
+    kernel_width: Annotated[
+        float | None,
+        typer.Option(help="Of enkpf and lenkpf: kernel width, in units of the ensemble's spread."),
+    ] = None,
+    inflation: Annotated[
+        float | None, typer.Option(help="Of enkf, etkf and letkf: factor of the anomalies.")
+    ] = None,
+    jitter: Annotated[float | None, typer.Option(help="Of sir: scale of the jitter.")] = None,
+    output: options.Output = options.OUTPUT,
+    force: options.Force = False,
 ) -> None:
     """Run filters on an experiment; print scores, write a NetCDF file and a PNG."""
     known("experiment", experiment, CATALOGUE)
-    names = [known("filter", name, FILTERS) for name in filter_ or DEFAULT_FILTERS]
+    names = [known("filter", name, FILTERS) for name in filter_ or ()]
     if len(set(names)) < len(names):
         fail(f"--filter: each filter once, got {', '.join(names)}")
     known("start", start, {"matched": "", "prior": ""})
-    files = _files(output, experiment, force)
+    files = options.files(output, experiment, force)
 
     from .run import Settings, run_experiment
 
@@ -137,6 +121,7 @@ def run(
         tau_max=tau_max,
         start=start,
         tolerance=tolerance,
+        kernel_width=kernel_width,
         inflation=inflation,
         jitter=jitter,
     )
@@ -146,21 +131,19 @@ def run(
 
 @app.command()
 def sweep(
-    experiment: Annotated[str, typer.Argument(help="An experiment; see `kdediff list`.")],
+    experiment: options.Name,
     filter_: Annotated[str, typer.Option("--filter", "-f", help="A filter.")] = "kde",
-    members: Annotated[int, typer.Option("--members", "-n", min=2, help="Ensemble size.")] = 250,
-    cycles: Annotated[
-        int | None, typer.Option("--cycles", min=1, help="Cycles (default: the experiment's).")
-    ] = None,
+    members: options.Members = 250,
+    cycles: options.Cycles = None,
     grid: Annotated[
         list[str] | None,
         typer.Option(
             "--grid",
             "-g",
             metavar="NAME=V1,V2,..",
-            help="An axis: state_bandwidth, obs_bandwidth, tau_max, inflation or jitter; repeat "
-            "for several, the one that decides the number of solver steps first. Default: the "
-            "experiment's grid.",
+            help="An axis: state_bandwidth, obs_bandwidth or tau_max of kde, kernel_width of "
+            "enkpf, inflation, rotation_angle or jitter; repeat for several, the one that decides "
+            "the number of solver steps first. Default: the experiment's grid.",
         ),
     ] = None,
     seeds: Annotated[
@@ -170,25 +153,23 @@ def sweep(
         str | None,
         typer.Option(help="What to minimise (default: sliced_w2, or energy_score without one)."),
     ] = None,
-    x64: Annotated[bool, typer.Option("--x64", help="Compute in float64.")] = False,
+    x64: options.X64 = False,
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Points that run together (default: what fits).")
     ] = None,
     memory: Annotated[
         float | None, typer.Option(help="GiB per device that a batch may take.")
     ] = None,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for the result and the picture.")
-    ] = Path("kdediff-results"),
-    force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
+    output: options.Output = options.OUTPUT,
+    force: options.Force = False,
 ) -> None:
     """Run a filter over a grid of settings and seeds; an interrupted sweep goes on where it was."""
     known("experiment", experiment, CATALOGUE)
     known("filter", filter_, FILTERS)
-    axes = dict(_axis(text) for text in grid or ())
+    axes = dict(options.axis(text) for text in grid or ())
     if len(axes) < len(grid or ()):
         fail("--grid: each axis once")
-    files = _files(output, f"{experiment}-{filter_}-sweep", force)
+    files = options.files(output, f"{experiment}-{filter_}-sweep", force)
 
     from .sweep import Settings, run_sweep
 
@@ -198,7 +179,7 @@ def sweep(
         members=members,
         cycles=cycles,
         grid=axes,
-        seeds=_seeds(seeds),
+        seeds=options.seeds(seeds),
         score=score,
         x64=x64,
         batch_size=batch_size,
@@ -210,70 +191,23 @@ def sweep(
 
 @app.command()
 def reproduce(
-    experiment: Annotated[str, typer.Argument(help="An experiment; see `kdediff list`.")],
+    experiment: options.Name,
     quick: Annotated[bool, typer.Option("--quick", help="Small sizes, for a look.")] = False,
     members: Annotated[str | None, typer.Option(metavar="N1,N2,..", help="Ensemble sizes.")] = None,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for the record and the tables.")
-    ] = Path("kdediff-results"),
+    output: options.Output = options.OUTPUT,
 ) -> None:
     """Make the paper's table again: filters tuned on some seeds, scored on others, every size."""
     known("experiment", experiment, CATALOGUE)
-    sizes = _sizes(members)
+    sizes = options.sizes(members)
     from ..results import prepare_output
 
     with reported("the same command goes on from the finished ensemble sizes"):
         path = prepare_output(output / f"{experiment}{'-quick' * quick}.json", force=True)
-        from ..experiments.reproduction import Plan
+        from ..experiments.plan import Plan
         from .reproduce import run_reproduction
 
         plan = Plan.quick() if quick else Plan()
         run_reproduction(experiment, plan.of_members(sizes), path)
-
-
-def _sizes(text: str | None) -> tuple[int, ...] | None:
-    try:
-        sizes = None if text is None else tuple(int(part) for part in text.split(","))
-    except ValueError:
-        sizes = ()
-    if sizes is not None and (not sizes or min(sizes) < 2):
-        fail(f"--members: expected sizes of 2 or more with commas, got {text!r}")
-    return sizes
-
-
-def _axis(text: str) -> tuple[str, tuple[float, ...]]:
-    """Return the name and the values of NAME=V1,V2,.."""
-    name, _, values = text.partition("=")
-    try:
-        return name.strip().replace("-", "_"), tuple(float(v) for v in values.split(","))
-    except ValueError:
-        fail(f"--grid: expected NAME=V1,V2,.. with numbers, got {text!r}")
-
-
-def _seeds(text: str) -> tuple[int, ...]:
-    """Return the seeds of FIRST:LAST or of a list with commas."""
-    try:
-        if ":" in text:
-            first, last = (int(part) for part in text.split(":"))
-            found = tuple(range(first, last))
-        else:
-            found = tuple(int(part) for part in text.split(","))
-        if found and min(found) >= 0:
-            return found
-    except ValueError:
-        pass
-    fail(f"--seeds: expected FIRST:LAST or a list with commas, 0 or more, got {text!r}")
-
-
-def _files(folder: Path, name: str, force: bool) -> tuple[Path, Path]:
-    """Return the two files of a run, checked before anything is computed."""
-    from ..results import prepare_output
-
-    try:
-        result = prepare_output(folder / f"{name}.nc", force=force)
-        return result, prepare_output(folder / f"{name}.png", force=force)
-    except OSError as error:
-        fail(str(error))
 
 
 def keep_programs() -> None:

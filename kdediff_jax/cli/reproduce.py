@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import math
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from rich.console import Console
 from rich.table import Table
 
-from .. import experiments, results
-from ..experiments import tables
-from ..experiments.reproduction import Plan, Record, reproduce
+from .. import experiments
+from ..experiments import records, tables
+from ..experiments.plan import Plan
+from ..experiments.records import Record
+from ..experiments.reproduction import reproduce
 from ..sweeping import use_every_core
 
 
@@ -25,7 +24,7 @@ def run_reproduction(name: str, plan: Plan, path: Path) -> None:
     """
     use_every_core()
     experiment = experiments.load(name)
-    earlier = _earlier(path, name, plan)
+    earlier = records.read(path, name, plan.as_record())
     console = Console()
     if earlier:
         console.print(f"going on from {path}: N = {', '.join(earlier['members'])} done")
@@ -34,10 +33,18 @@ def run_reproduction(name: str, plan: Plan, path: Path) -> None:
             experiment,
             plan,
             report=status.update,
-            finished=lambda record: save(record, plan, path),
+            finished=lambda record: records.save(record, plan.as_record(), path),
             record=earlier,
         )
-    record = _plain(record)
+    # as it is stored, so that a table of this call is that of the file
+    record = cast(Record, records.plain(record))
+    _show(console, record)
+    path.with_suffix(".md").write_text(tables.markdown(record))
+    console.print(f"results  {path}\nall tables  {path.with_suffix('.md')}", highlight=False)
+
+
+def _show(console: Console, record: Record) -> None:
+    """Print the chosen settings and the tables that matter most."""
     scores = dict.fromkeys((tables.main_score(record), "energy_score"))
     for title, (header, rows) in (
         ("settings chosen", tables.settings_table(record)),
@@ -47,35 +54,3 @@ def run_reproduction(name: str, plan: Plan, path: Path) -> None:
         for row in rows:
             shown.add_row(*row)
         console.print(shown)
-    path.with_suffix(".md").write_text(tables.markdown(record))
-    console.print(f"results  {path}\nall tables  {path.with_suffix('.md')}", highlight=False)
-
-
-def save(record: Record, plan: Plan, path: Path) -> None:
-    """Write the record with provenance; NaN becomes null."""
-    origin = results.provenance(dataclasses.asdict(plan), seed=plan.scoring[0])
-    whole = _plain({**record, "provenance": origin})
-    partial = path.with_name(f".{path.name}.part")
-    partial.write_text(json.dumps(whole, indent=1, allow_nan=False) + "\n")
-    partial.replace(path)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _earlier(path: Path, name: str, plan: Plan) -> Record | None:
-    if not path.exists():
-        return None
-    try:
-        record = json.loads(path.read_text())
-        same = record["experiment"], {**record["plan"], "members": None}
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not a reproduction's record ({error}); it is kept") from error
-    if same != (name, _plain({**dataclasses.asdict(plan), "members": None})):
-        raise ValueError(f"{path} is of another experiment or plan; it is kept, choose another -o")
-    return record

@@ -6,8 +6,9 @@ import dataclasses
 import difflib
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,12 @@ from rich.table import Table
 
 from .. import experiments, plots, results
 from ..experiments import sweeps
-from ..sweeping import SweepResult, select, smallest, sweep, use_every_core
+from ..experiments.records import Point
+from ..experiments.sweeps import ExperimentRun
+from ..sweeping import SweepResult, best_point, smallest, sweep, use_every_core
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +43,20 @@ class Settings:
     memory: float | None
 
 
+class Job(NamedTuple):
+    """What is swept, and the score that chooses."""
+
+    run: ExperimentRun
+    axes: dict[str, tuple[float, ...]]
+    cycles: int
+    score: str
+
+    @property
+    def points(self) -> int:
+        """Number of grid points, seeds included."""
+        return math.prod(len(values) for values in self.axes.values())
+
+
 def run_sweep(settings: Settings, result_file: Path, picture: Path, *, force: bool) -> None:
     """Run or go on with a sweep; write the files when every point is done.
 
@@ -47,72 +67,98 @@ def run_sweep(settings: Settings, result_file: Path, picture: Path, *, force: bo
     use_every_core()
     if settings.x64:
         jax.config.update("jax_enable_x64", True)
+    console = Console()
+    job = _job(settings, console)
+    partial = result_file.with_suffix(".partial.npz")
+    result = _swept(settings, job, partial, console)
+    try:
+        chosen, means = best_point(result, job.score)
+    except ValueError as error:
+        raise RuntimeError(f"{error}; the finished points are in {partial}") from error
+    _report(result, job, means, console)
+    attrs = _attributes(settings, job, result, chosen)
+    data = results.sweep_dataset(result.axes, result.values, attrs)
+    results.write(data, result_file, force=force)
+    title = f"{job.run.experiment.name}, {settings.filter}"
+    plots.save(_heat_map(result, job.score, chosen, means, title), picture, force=force)
+    partial.unlink()
+    console.print(f"results  {result_file}\npicture  {picture}", highlight=False)
+
+
+def _job(settings: Settings, console: Console) -> Job:
+    """Check the options, make the reference posterior and say what will run."""
     experiment = experiments.load(settings.experiment)
     grid = settings.grid or sweeps.default_grid(experiment, settings.filter)
     _check_axes(grid, settings.filter)
-    console = Console()
+    experiment.filter(settings.filter, settings.members)  # says at once if it cannot be had
     cycles = settings.cycles or experiment.num_cycles
     with console.status("reference posterior"):
         posteriors = sweeps.references(experiment, settings.seeds, cycles)
-    run = sweeps.ExperimentRun(
+    run = ExperimentRun(
         experiment, settings.filter, settings.members, num_cycles=cycles, posteriors=posteriors
     )
     shapes = jax.eval_shape(run, {"seed": jax.ShapeDtypeStruct((), jnp.int32)})
     score = settings.score or ("energy_score" if posteriors is None else "sliced_w2")
     if score not in shapes:
         raise ValueError(f"--score: expected one of {', '.join(shapes)}, got {score!r}")
-    axes = {**grid, "seed": settings.seeds}
-    points = math.prod(len(values) for values in axes.values())
+    job = Job(run, {**grid, "seed": settings.seeds}, cycles, score)
     console.print(
-        f"[bold]{experiment.name}[/], {settings.filter}: {points} points "
-        f"({' × '.join(f'{len(v)} {n}' for n, v in axes.items())}), {settings.members} members, "
-        f"{cycles} cycles, {jax.device_count()} × {jax.devices()[0].device_kind}",
+        f"[bold]{experiment.name}[/], {settings.filter}: {job.points} points "
+        f"({' × '.join(f'{len(v)} {n}' for n, v in job.axes.items())}), {settings.members} "
+        f"members, {cycles} cycles, {jax.device_count()} × {jax.devices()[0].device_kind}",
         highlight=False,
     )
-    partial = result_file.with_suffix(".partial.npz")
+    return job
+
+
+def _swept(settings: Settings, job: Job, partial: Path, console: Console) -> SweepResult:
+    """Run the sweep with a progress bar; finished points are kept in the partial file."""
     if partial.exists():
         console.print(f"going on from {partial}", highlight=False)
     columns = (TextColumn("sweep"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("sweep", total=points)
-        result = sweep(
-            run,
-            axes,
+        task = progress.add_task("sweep", total=job.points)
+        return sweep(
+            job.run,
+            job.axes,
             batch_size=settings.batch_size,
             memory=settings.memory,
             checkpoint=partial,
-            fingerprint=_fingerprint(settings, cycles),
+            fingerprint=_fingerprint(settings, job.cycles),
             progress=lambda done, total: progress.update(task, completed=done),
         )
-    attrs = results.provenance(
-        {**dataclasses.asdict(settings), "grid": grid, "cycles": cycles}, seed=settings.seeds[0]
-    )
-    attrs |= {"batch_size": result.batch_size, "num_devices": result.num_devices}
-    attrs |= {"compile_seconds": result.compile_seconds, "run_seconds": result.run_seconds}
-    try:
-        chosen, means = select(result, score)
-    except ValueError as error:
-        raise RuntimeError(f"{error}; the finished points are in {partial}") from error
-    attrs |= {"selected_by": f"mean {score} over seeds", "selected": json.dumps(chosen)}
-    console.print(_table(result, score, means))
+
+
+def _report(result: SweepResult, job: Job, means: np.ndarray, console: Console) -> None:
+    console.print(_table(result, job.score, means))
     failed = int(np.sum(result.values["failed"] > 0))
     if failed:
-        console.print(f"[yellow]{failed} of {points} points failed[/] (NaN in the file)")
+        console.print(f"[yellow]{failed} of {job.points} points failed[/] (NaN in the file)")
     console.print(
         f"compile {result.compile_seconds:.1f} s, run {result.run_seconds:.1f} s, batches of "
         f"{result.batch_size} on {result.num_devices} devices",
         highlight=False,
     )
-    results.write(
-        results.sweep_dataset(result.axes, result.values, attrs), result_file, force=force
-    )
-    figure = _heat_map(result, score, chosen, means, f"{experiment.name}, {settings.filter}")
-    plots.save(figure, picture, force=force)
-    partial.unlink()
-    console.print(f"results  {result_file}\npicture  {picture}", highlight=False)
 
 
-def _check_axes(grid: dict[str, Any], filter_name: str) -> None:
+def _attributes(
+    settings: Settings, job: Job, result: SweepResult, chosen: Point
+) -> dict[str, str | int | float]:
+    """Return the attributes of the result's file."""
+    grid = {axis: values for axis, values in job.axes.items() if axis != "seed"}
+    used = {**dataclasses.asdict(settings), "grid": grid, "cycles": job.cycles}
+    return {
+        **results.provenance(used, seed=settings.seeds[0]),
+        "batch_size": result.batch_size,
+        "num_devices": result.num_devices,
+        "compile_seconds": result.compile_seconds,
+        "run_seconds": result.run_seconds,
+        "selected_by": f"mean {job.score} over seeds",
+        "selected": json.dumps(chosen),
+    }
+
+
+def _check_axes(grid: Mapping[str, tuple[float, ...]], filter_name: str) -> None:
     known = sweeps.AXES[filter_name]
     for name in grid:
         if name in known:
@@ -150,27 +196,28 @@ def _table(result: SweepResult, score: str, means: np.ndarray, rows: int = 8) ->
 
 
 def _heat_map(
-    result: SweepResult, score: str, chosen: dict[str, Any], means: np.ndarray, title: str
-) -> Any:
+    result: SweepResult, score: str, chosen: Point, means: np.ndarray, title: str
+) -> Figure:
     """Draw the score over the first two axes, at the chosen value of every other.
 
     A single axis is drawn against the seeds.
     """
     names = [name for name in result.axes if name != "seed"]
+    shown = score.replace("_", " ")
     if len(names) == 1:
-        values, label = np.asarray(result.values[score]), score.replace("_", " ")
+        values, label = np.asarray(result.values[score]), shown
         pair, marked = (names[0], "seed"), None
     else:
-        rest = [name for name in names[2:] if len(result.axes[name]) > 1]
         place = tuple(
             int(np.flatnonzero(result.axes[name] == chosen[name])[0]) for name in names[2:]
         )
         values = means[(slice(None), slice(None), *place)]
-        at = "".join(f", {name} = {chosen[name]:g}" for name in rest)
-        label = f"mean {score.replace('_', ' ')} over {len(result.axes['seed'])} seeds{at}"
+        fixed = [name for name in names[2:] if len(result.axes[name]) > 1]
+        at = "".join(f", {name} = {chosen[name]:g}" for name in fixed)
+        label = f"mean {shown} over {len(result.axes['seed'])} seeds{at}"
         pair, marked = (names[0], names[1]), (chosen[names[0]], chosen[names[1]])
     x, y = (result.axes[name] for name in pair)
-    words = tuple(name.replace("_", " ") for name in pair)
+    first, second = (name.replace("_", " ") for name in pair)
     return plots.heat_map(
-        x, y, values, chosen=marked, names=(words[0], words[1]), label=label, title=title
+        x, y, values, chosen=marked, names=(first, second), label=label, title=title
     )

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from .._checks import positive
 from .._typing import Array, Float, Key, Number, Scalar, like, tunable
+from ..numerics import dot
 from .base import AbstractDynamics
 
 
@@ -49,5 +50,5 @@ class LinearGaussian(AbstractDynamics):
         if x.shape != (self.matrix.shape[0],):
             raise ValueError(f"x: expected shape ({self.matrix.shape[0]},), got {x.shape}")
         z = jax.random.normal(key, x.shape, x.dtype)
-        propagated = jnp.matmul(like(x, self.matrix), x, precision="highest")
-        return propagated + jnp.matmul(self.root(x.dtype), z, precision="highest")
+        propagated = dot(like(x, self.matrix), x)
+        return propagated + dot(self.root(x.dtype), z)

@@ -14,7 +14,7 @@ from .._typing import Array, Float
 from ..analysis.base import AbstractAnalysis
 from ..analysis.sir import SIR
 from ..assimilation import CycleOutput, FilterResult, init, resume, save_ensembles
-from .base import Experiment, Twin
+from .experiment import Experiment, Twin
 
 REFERENCE_KEPT = 3000  # 2000 to compare with, and 1000 more for the sampling floor
 Progress = Callable[[int], None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -11,41 +12,51 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._checks import choice, count
-from .._typing import Array, Float
-from ..assimilation import assimilate, save_ensembles
+from .._typing import Array, Float, Int
+from ..analysis.base import AbstractAnalysis
+from ..assimilation import FilterResult, assimilate, save_ensembles
 from ..samplers import AbstractSampler, ProbabilityFlow
 from ..schedules import VarianceExploding
-from .base import Experiment
+from . import FILTERS
+from .experiment import Experiment, Twin
+from .filters import Setting, settings_of
 from .run import reference
-from .scoring import compiled_scores, mean_sliced_w2
+from .scores import compiled_scores, mean_sliced_w2
 
 REFERENCE_DRAWS = 1000
-_BANDWIDTHS = ("state_bandwidth", "obs_bandwidth")
-AXES = {
-    "kde-auto": ("state_bandwidth",),
-    "kde": (*_BANDWIDTHS, "tau_max"),
-    "kde-sde": _BANDWIDTHS,
-    "kde-mixture": _BANDWIDTHS,
-    "enkf": ("inflation",),
-    "enkf-sampled": ("inflation",),
-    "etkf": ("inflation", "rotation"),
-    "sir": ("jitter",),
-}
 INFLATIONS = (1.0, 1.01, 1.02, 1.05, 1.1, 1.2, 1.3, 1.5, 2.0)
-WIDTHS = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0)  # of the covariance kernel
+KERNEL_WIDTHS = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0)  # in units of the ensemble's spread
 JITTERS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0)
+DEFAULT_VALUES = {"kernel_width": KERNEL_WIDTHS, "inflation": INFLATIONS, "jitter": JITTERS}
+
+
+def _axes(filter_name: str) -> tuple[str, ...]:
+    """Return the numbers among a filter's settings; the flow's schedule has one more."""
+    numbers = tuple(name for name in settings_of(filter_name) if name != "sampler")
+    return (*numbers, "tau_max") if filter_name == "kde" else numbers
+
+
+AXES = {name: _axes(name) for name in FILTERS}
 
 
 def default_grid(experiment: Experiment, filter_name: str) -> dict[str, tuple[float, ...]]:
-    """Return what a sweep tries: the experiment's bandwidths, or lists of inflations or jitters."""
+    """Return what a sweep tries: the experiment's bandwidths, or a list for the one setting."""
     choice("filter_name", filter_name, AXES)
-    if filter_name == "kde-auto":
-        return {"state_bandwidth": WIDTHS}
-    if "inflation" in AXES[filter_name]:
-        return {"inflation": INFLATIONS}
-    if filter_name == "sir":
-        return {"jitter": JITTERS}
+    for axis, values in DEFAULT_VALUES.items():
+        if axis in AXES[filter_name]:
+            return {axis: values}
     return {a: values for a, values in experiment.grid.items() if a in AXES[filter_name]}
+
+
+class References(NamedTuple):
+    """Draws from the reference posteriors of several simulations."""
+
+    seeds: Int[Array, " s"]
+    draws: Float[Array, "s t n d"]
+
+    def of(self, seed: int | Array) -> Float[Array, "t n d"]:
+        """Return the draws of one simulation."""
+        return self.draws[jnp.argmin(jnp.abs(self.seeds - seed))]
 
 
 class ExperimentRun(eqx.Module):
@@ -58,7 +69,7 @@ class ExperimentRun(eqx.Module):
         experiment: the experiment.
         filter_name: a filter of `kdediff list`.
         members: ensemble size.
-        sampler: of the diffusion filters; by default the filter's own.
+        sampler: of the `kde` filters; by default the filter's own.
         num_cycles: cycles to run; the experiment's if None.
         posteriors: reference draws, see `references`; adds `sliced_w2` to the scores.
         blind: every measurement is missing: what the members say unfiltered.
@@ -74,7 +85,7 @@ class ExperimentRun(eqx.Module):
     members: int = eqx.field(static=True)
     num_cycles: int | None = eqx.field(static=True, default=None)
     sampler: AbstractSampler | None = None
-    posteriors: tuple[Array, Float[Array, "s t m d"]] | None = None
+    posteriors: References | None = None
     blind: bool = eqx.field(static=True, default=False)
     keep: str = eqx.field(static=True, default="")
 
@@ -90,40 +101,51 @@ class ExperimentRun(eqx.Module):
         for axis in settings:
             choice("grid", axis, (*AXES[self.filter_name], "seed"))
         seed = settings.pop("seed", jnp.zeros((), jnp.int32))
-        settings = {name: value.astype(jnp.result_type(float)) for name, value in settings.items()}
-        sampler = self.sampler
-        if "tau_max" in settings:
-            schedule = VarianceExploding(tau_max=settings.pop("tau_max"))
-            sampler = dataclasses.replace(sampler or ProbabilityFlow(), schedule=schedule)
-        experiment = self.experiment
-        cycles = self.num_cycles or experiment.num_cycles
-        analysis = experiment.filter(self.filter_name, self.members, sampler=sampler, **settings)
-        twin = experiment.twin(seed, self.members, cycles, jnp.dtype(jnp.result_type(float)))
+        dtype = jnp.dtype(jnp.result_type(float))
+        analysis = self._analysis({name: value.astype(dtype) for name, value in settings.items()})
+        cycles = self.num_cycles or self.experiment.num_cycles
+        twin = self.experiment.twin(seed, self.members, cycles, dtype)
         result = assimilate(
             jax.random.fold_in(jax.random.key(seed), 2),
-            experiment.dynamics,
-            experiment.observation,
+            self.experiment.dynamics,
+            self.experiment.observation,
             analysis,
             twin.ensemble,
             jnp.full_like(twin.ys, jnp.nan) if self.blind else twin.ys,
             save=save_ensembles,
         )
-        first = min(experiment.burn_in, cycles - 1)
+        return self._scores(result, twin, seed) | self._kept(result, twin)
+
+    def _analysis(self, numbers: Mapping[str, Array]) -> AbstractAnalysis:
+        """Return the filter; `tau_max` is a setting of its sampler."""
+        sampler = self.sampler
+        if "tau_max" in numbers:
+            schedule = VarianceExploding(tau_max=numbers["tau_max"])
+            sampler = dataclasses.replace(sampler or ProbabilityFlow(), schedule=schedule)
+        settings: dict[str, Setting | None] = {"sampler": sampler}
+        settings |= {name: value for name, value in numbers.items() if name != "tau_max"}
+        return self.experiment.filter(self.filter_name, self.members, **settings)
+
+    def _scores(self, result: FilterResult, twin: Twin, seed: Array) -> dict[str, Array]:
+        """Return the scores, all but `failed` NaN where a cycle failed."""
+        first = min(self.experiment.burn_in, len(twin.truth) - 1)
         scores = compiled_scores(result.saved, result.info, twin.truth, first)
         if self.posteriors is not None:
-            seeds, draws = self.posteriors
-            mine = draws[jnp.argmin(jnp.abs(seeds - seed)), :, :REFERENCE_DRAWS]
-            scores["sliced_w2"] = mean_sliced_w2(result.saved[first:], mine[first:])
+            draws = self.posteriors.of(seed)[first:, :REFERENCE_DRAWS]
+            scores["sliced_w2"] = mean_sliced_w2(result.saved[first:], draws)
         whole = scores["failed"] == 0
-        scores = {
+        return {
             name: value if name == "failed" else jnp.where(whole, value, jnp.nan)
             for name, value in scores.items()
         }
+
+    def _kept(self, result: FilterResult, twin: Twin) -> dict[str, Array]:
+        """Return what `keep` asks for."""
         if self.keep == "ensembles":
-            scores |= {"ensembles": result.saved, "truth": twin.truth}
+            return {"ensembles": result.saved, "truth": twin.truth}
         if self.keep == "iterations":
-            scores["iterations"] = result.info.num_steps + result.info.num_rejected
-        return scores
+            return {"iterations": result.info.num_steps + result.info.num_rejected}
+        return {}
 
 
 def references(
@@ -133,8 +155,16 @@ def references(
     *,
     draws: int = REFERENCE_DRAWS,
     progress: Callable[[int], None] = lambda seed: None,
-) -> tuple[Array, Float[Array, "s t m d"]] | None:
-    """Return (seeds, reference draws) for `ExperimentRun`, or None where there is no reference."""
+) -> References | None:
+    """Return the reference draws of some simulations, or None where there is no reference.
+
+    Args:
+        experiment: the experiment.
+        seeds: of the simulations.
+        num_cycles: cycles to run; the experiment's if None.
+        draws: how many to keep of each cycle.
+        progress: hears every finished seed.
+    """
     if experiment.exact is None and not experiment.reference_particles:
         return None
     cycles = num_cycles or experiment.num_cycles
@@ -145,4 +175,4 @@ def references(
         assert posterior is not None  # checked above
         posteriors.append(posterior[:, :draws])
         progress(seed)
-    return jnp.asarray(seeds, jnp.int32), jnp.asarray(np.stack(posteriors))
+    return References(jnp.asarray(seeds, jnp.int32), jnp.asarray(np.stack(posteriors)))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from .records import FilterRecord, Record
 
-Record = dict[str, Any]
+TUNED = ("kde", "kde-mixture", "enkf", "enkf-pairs", "sir")
 NAMES = {
     "w2": "W2",
     "sliced_w2": "sliced W2",
@@ -40,27 +40,36 @@ def table(record: Record, score: str) -> tuple[list[str], list[list[str]]]:
     The paper's values and the sampling floor are rows of their own.
     """
     sizes = sorted(record["members"], key=int)
-    header = ["filter", *(f"N = {n}" for n in sizes)]
-    labels = dict.fromkeys(
-        label for size in record["members"].values() for label in size["filters"]
-    )
+    rows = _measured(record, score, sizes) + _published(record, score, sizes)
+    if score == "w2":
+        floors = [record["members"][n].get("sampling floor of w2") for n in sizes]
+        means = [None if floor is None else floor["mean"] for floor in floors]
+        rows.append(["sampling floor", *("" if m is None else f"{m:.2f}" for m in means)])
+    return ["filter", *(f"N = {n}" for n in sizes)], rows
+
+
+def _measured(record: Record, score: str, sizes: list[str]) -> list[list[str]]:
+    """Return a row for every filter that has the score at any ensemble size."""
+    filters = [record["members"][n]["filters"] for n in record["members"]]
     rows = []
-    for label in labels:
+    for label in dict.fromkeys(label for found in filters for label in found):
         cells = [_cell(record["members"][n]["filters"].get(label), score) for n in sizes]
         if any(cells):
             rows.append([label, *cells])
-    published = [entry for entry in record["published"] if entry["score"] == score]
-    for method in dict.fromkeys(entry["method"] for entry in published):
-        values = {str(e["members"]): e["value"] for e in published if e["method"] == method}
+    return rows
+
+
+def _published(record: Record, score: str, sizes: list[str]) -> list[list[str]]:
+    """Return a row for every method of the published table."""
+    entries = [entry for entry in record["published"] if entry["score"] == score]
+    rows = []
+    for method in dict.fromkeys(entry["method"] for entry in entries):
+        values = {str(e["members"]): e["value"] for e in entries if e["method"] == method}
         rows.append([f"paper: {method}", *(f"{values[n]:g}" if n in values else "" for n in sizes)])
-    if score == "w2":
-        floors = [record["members"][n].get("sampling floor of w2") for n in sizes]
-        cells = ["" if f is None else f"{f['mean']:.2f}" for f in floors]
-        rows.append(["sampling floor", *cells])
-    return header, rows
+    return rows
 
 
-def _cell(entry: Record | None, score: str) -> str:
+def _cell(entry: FilterRecord | None, score: str) -> str:
     if entry is None or score not in entry["scores"]:
         return ""
     found = entry["scores"][score]
@@ -75,12 +84,13 @@ def settings_table(record: Record) -> tuple[list[str], list[list[str]]]:
     """Return the chosen settings by filter and ensemble size."""
     sizes = sorted(record["members"], key=int)
     rows = []
-    for name in ("kde", "kde-mixture", "enkf", "enkf-sampled", "sir"):
+    for name in TUNED:
         chosen = [record["members"][n]["chosen"].get(name) for n in sizes]
-        if not all(chosen):
+        points = [point for point in chosen if isinstance(point, dict)]
+        if not points or len(points) < len(sizes):
             continue
-        axes = ", ".join(axis.replace("_", " ") for axis in chosen[0])
-        cells = [", ".join(f"{value:.3g}" for value in point.values()) for point in chosen]
+        axes = ", ".join(axis.replace("_", " ") for axis in points[0])
+        cells = [", ".join(f"{value:.3g}" for value in point.values()) for point in points]
         rows.append([f"{name}: {axes}", *cells])
     return ["chosen", *(f"N = {n}" for n in sizes)], rows
 

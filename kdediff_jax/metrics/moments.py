@@ -1,6 +1,7 @@
 """Scores of the ensemble's first two moments, and the effective number of weighted members."""
 
 import jax.numpy as jnp
+from jax import lax
 from jax.scipy.special import logsumexp
 
 from .._typing import Array, Float
@@ -92,4 +93,7 @@ def effective_sample_size(log_weights: Float[Array, "*t n"]) -> Float[Array, "*t
     Source: Kong, Liu and Wong (1994), JASA 89, 278; Kish (1965), Survey Sampling.
     """
     log_weights = _inputs.floating("log_weights", log_weights, 1)
+    # a common factor says nothing: without it the logarithms of tiny weights keep their digits
+    largest = lax.stop_gradient(jnp.max(log_weights, axis=-1, keepdims=True))
+    log_weights = log_weights - jnp.where(jnp.isfinite(largest), largest, 0)
     return jnp.exp(2 * logsumexp(log_weights, axis=-1) - logsumexp(2 * log_weights, axis=-1))

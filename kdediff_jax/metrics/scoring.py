@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from .._typing import Array, Float
+from ..numerics import safe_sqrt
 from ..pairwise import mean_distance
 from . import _inputs
 
@@ -113,8 +114,4 @@ def _energy_score(ensemble: Array, truth: Array, fair: bool) -> Array:
 
 def _norm(x: Float[Array, "*b d"]) -> Float[Array, "*b"]:
     """Euclidean length whose gradient at the origin is 0 rather than NaN."""
-    squared = jnp.sum(x * x, axis=-1)
-    positive = squared > 0
-    return jnp.where(
-        positive, jnp.sqrt(jnp.where(positive, squared, jnp.ones_like(squared))), squared
-    )
+    return safe_sqrt(jnp.sum(x * x, axis=-1))

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _checks
 from .._typing import Array, Float, Key, Scalar
+from ..numerics import dot, safe_sqrt
 from . import _inputs
 
 _MAX_PIVOTS = 20_000_000
@@ -129,13 +130,12 @@ def _sliced(key: Key, a: Array, b: Array, num_projections: int) -> Scalar:
     directions = directions / jnp.linalg.norm(directions, axis=0, keepdims=True)
     centre = lax.stop_gradient(jnp.mean(b, axis=0, keepdims=True))
     # Full precision: TF32 products would leave three digits of the distance.
-    u = jnp.sort(jnp.matmul(a - centre, directions, precision=lax.Precision.HIGHEST), axis=0)
-    v = jnp.sort(jnp.matmul(b - centre, directions, precision=lax.Precision.HIGHEST), axis=0)
+    u = jnp.sort(dot(a - centre, directions), axis=0)
+    v = jnp.sort(dot(b - centre, directions), axis=0)
     from_u, from_v, widths = _merged_levels(a.shape[0], b.shape[0])
     squares = (u[from_u] - v[from_v]) ** 2 * jnp.asarray(widths, a.dtype)[:, None]
     total = jnp.mean(jnp.sum(squares, axis=0))
-    positive = total > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, total, jnp.ones_like(total))), total)
+    return safe_sqrt(total)
 
 
 def _merged_levels(

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 
 from .. import pairwise
 from .._checks import ensemble, per_coordinate, positive, same_members
-from .._linalg import cholesky
 from .._typing import Array, Bool, Float, Int, Key, Scalar, like
+from ..numerics import cholesky, dot, safe_sqrt
 from ..schedules import AbstractSchedule
 from .exponential import DrivenTerm, ExponentialMultistep
 
@@ -70,7 +70,7 @@ class Transport(NamedTuple):
     def initial(self, latents: Float[Array, "n d"], start: str) -> Float[Array, "n d"]:
         """Place the latents at tau_max: by the mixture's moments, or as the paper does."""
         if start == "matched":
-            return jnp.matmul(latents, self.root.T, precision="highest")
+            return dot(latents, self.root.T)
         return self.prior_mean[None] + _row(self.tau_max / self.scale, latents) * latents
 
     def pull(
@@ -123,15 +123,13 @@ def transport(
     d = centres.shape[1]
     weights = jax.nn.softmax(log_weights)
     # two passes for far origins; weighted, so that a diverged member of no weight costs no digits
-    base = jnp.matmul(weights, centres, precision="highest")
+    base = dot(weights, centres)
     local = centres - base[None]
-    shift = jnp.matmul(weights, local, precision="highest")
+    shift = dot(weights, local)
     local = local - shift[None]
-    covariance = jnp.matmul((local * weights[:, None]).T, local, precision="highest")
+    covariance = dot((local * weights[:, None]).T, local)
     variances = jnp.diagonal(covariance)
-    # no square root of a zero weight or variance: its gradient would be infinity times zero
-    none = variances == 0
-    spread = jnp.where(none, 0, jnp.sqrt(jnp.where(none, 1, variances)))
+    spread = safe_sqrt(variances)
     tau_max = schedule.start(bandwidth, spread)
     schedule.check_above(bandwidth)
     variance = variances if bandwidth.ndim else jnp.mean(variances)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from .. import latents as _latents
 from .._checks import choice
 from .._typing import Array, Float, Key, Scalar
-from ..analysis.resampling import SCHEMES, resample, sort_along_principal_axis
+from ..ensemble.resampling import SCHEMES, resample, sort_along_principal_axis
 from .base import AbstractSampler, SamplerStats, checked
 
 

@@ -5,7 +5,7 @@ and go on from it, bit for bit.
 """
 
 from .program import use_every_core
-from .result import SweepResult, select, smallest
+from .result import SweepResult, best_point, smallest
 from .run import sweep
 
-__all__ = ["SweepResult", "select", "smallest", "sweep", "use_every_core"]
+__all__ = ["SweepResult", "best_point", "smallest", "sweep", "use_every_core"]

@@ -35,7 +35,7 @@ def smallest(means: np.ndarray, count: int) -> list[tuple[Any, ...]]:
     return [np.unravel_index(flat, means.shape) for flat in found]
 
 
-def select(
+def best_point(
     result: SweepResult, score: str, *, mean_over: str | tuple[str, ...] = ("seed",)
 ) -> tuple[dict[str, Any], np.ndarray]:
     """Choose the point with the smallest mean score.

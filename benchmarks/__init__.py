@@ -1,0 +1,1 @@
+"""Benchmarks: scripts that measure the package. `index.py` lists them, `README.md` says how."""

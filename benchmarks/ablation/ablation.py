@@ -1,0 +1,152 @@
+"""What each part of the untuned filter is worth: one setting at a time switched off or moved.
+
+python benchmarks/ablation/ablation.py [CELL ...]    goes on from results/ablation.json (hours)
+
+Energy score on the seeds 6000 to 6015, which no other benchmark scores on; at most 400 cycles.
+Differences from the filter as it is are paired by seed. A run has failed if a cycle did, and is
+lost if its energy score is not below that of the same members without any measurement. The variants
+are in `variants.py`; those that differ in numbers alone are points of one program.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import kdediff_jax as kd
+from benchmarks.ablation.variants import variants_of
+from benchmarks.shared.cells import cycles_of, problem
+from benchmarks.shared.comparison import standard_error
+from benchmarks.shared.records import OUTPUT, RESULTS, save
+from benchmarks.shared.runs import scored_run, unmeasured
+from kdediff_jax.sweeping import use_every_core
+
+SEEDS = tuple(range(6000, 6016))
+CYCLES = 400
+CELLS = (
+    *("lorenz63-full:100", "lorenz63-full:100:gaussian:absolute", "lorenz63-z:100"),
+    *("sakov2012:100", "ramgraber2022:100", "lorenz96-10:100", "toy-bimodal:100"),
+    *("lorenz96-40:40", "spantini2019:60", "sakov2008:40", "bao2024:20"),
+    *("anderson2010rhf:20", "anderson2010rhf:50", "bocquet2010-m40:24"),
+    *("dalearning-l96:20", "dalearning-l96:40", "dalearning-ks:20"),
+)
+KEPT = ("energy_score", "rmse", "spread", "coverage", "failed")
+
+
+def programs(filters):
+    """Group filters that differ in numbers alone: (labels, stacked numbers, all the rest)."""
+    groups = []
+    for label, scheme in filters.items():
+        numbers, rest = eqx.partition(scheme, eqx.is_array)
+        kind = jax.tree.map(jnp.shape, numbers), rest
+        for known, labels, stack in groups:
+            if eqx.tree_equal(known, kind):
+                labels.append(label)
+                stack.append(numbers)
+                break
+        else:
+            groups.append((kind, [label], [numbers]))
+    return [
+        (labels, jax.tree.map(lambda *leaves: jnp.stack(leaves), *stack), rest)
+        for (_, rest), labels, stack in groups
+    ]
+
+
+def scores(experiment, n, cycles):
+    """Return the scores [seed] of every variant, by label."""
+    filters = {label: build() for label, build in variants_of(experiment).items()}
+    found = {}
+    for labels, numbers, rest in programs(filters):
+
+        def run(point, numbers=numbers, rest=rest):
+            mine = jax.tree.map(lambda leaf: leaf[point["variant"]], numbers)
+            scored = scored_run(experiment, eqx.combine(mine, rest), n, point["seed"], cycles)
+            return {name: scored[name] for name in KEPT}
+
+        values = kd.sweep(run, {"variant": tuple(range(len(labels))), "seed": SEEDS}).values
+        found |= {label: {k: values[k][i] for k in KEPT} for i, label in enumerate(labels)}
+    return {label: found[label] for label in filters}
+
+
+def compare(mine, default):
+    """Return the paired difference of two sets of scores, in itself and in standard errors."""
+    both = np.isfinite(mine) & np.isfinite(default)
+    gap = (mine - default)[both]
+    if len(gap) < 3:
+        return {"pairs": len(gap), "difference": None, "in se": None, "worse": None}
+    error = standard_error(gap)
+    return {
+        "pairs": len(gap),
+        "difference": float(gap.mean()),
+        "in se": float(gap.mean() / error) if error > 0 else 0.0,
+        "worse": int((gap > 0).sum()),
+    }
+
+
+def line(raw, default, free):
+    """Return what is kept of a variant, given the scores of the filter as it is."""
+    score, lost, failed = outcome(raw, free)
+    known, known_lost, _ = outcome(default, free)
+    sound = compare(np.where(lost, np.nan, score), np.where(known_lost, np.nan, known))
+    return {
+        "mean": float(np.nanmean(score)) if not failed.all() else None,
+        "median": float(np.nanmedian(score)) if not failed.all() else None,
+        **compare(score, known),
+        "without lost runs": sound,
+        **{k: float(np.nanmean(raw[k])) for k in ("coverage", "rmse", "spread")},
+        "failed": int(failed.sum()),
+        "lost": int(lost.sum()),
+        "scores": [None if f else float(s) for f, s in zip(failed, score, strict=True)],
+    }
+
+
+def outcome(raw, free):
+    """Return the energy scores, NaN where a run failed, and which runs are lost, which failed."""
+    score = np.asarray(raw["energy_score"], float)
+    failed = (np.asarray(raw["failed"]) > 0) | ~np.isfinite(score)
+    return np.where(failed, np.nan, score), ~failed & (score >= free), failed
+
+
+def one(cell):
+    """Return a cell's lines."""
+    experiment, n = problem(cell)
+    cycles = min(cycles_of(experiment), max(CYCLES, experiment.burn_in + 200))
+    free = unmeasured(experiment.name, n, cycles, SEEDS)
+    found = scores(experiment, n, cycles)
+    rows = {}
+    for label, raw in found.items():
+        rows[label] = line(raw, found["default"], free)
+        shown = {k: rows[label][k] for k in ("mean", "in se", "coverage", "failed", "lost")}
+        print(cell, label, shown, flush=True)
+    return {
+        "cycles": cycles,
+        "seeds": SEEDS,
+        "unmeasured energy score": float(free.mean()),
+        "variants": rows,
+    }
+
+
+def start():
+    """Return the cells to go on from."""
+    for folder in (OUTPUT, RESULTS):
+        if (folder / "ablation.json").exists():
+            return json.loads((folder / "ablation.json").read_text())["cells"]
+    return {}
+
+
+def main(chosen):
+    """Run the cells named, or all that are not in the record yet."""
+    cells = start()
+    for cell in chosen or [c for c in CELLS if c not in cells]:
+        cells[cell] = one(cell)
+        save("ablation", {"seeds": SEEDS, "cycles": CYCLES}, {"cells": cells})
+
+
+if __name__ == "__main__":
+    use_every_core()
+    main(sys.argv[1:])

@@ -1,0 +1,1 @@
+"""What the benchmark scripts share: timing, memory, records, problems, comparisons."""

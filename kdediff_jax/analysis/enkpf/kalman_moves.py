@@ -1,0 +1,110 @@
+r"""The moving part of the split stage: members after the Kalman share of the likelihood.
+
+Every member is moved by a stochastic Kalman update of the noise R / g, with a gain of its own
+neighbourhood where the members are few-dimensional: two modes get a gain each. A step that
+overshoots, because h is flat around a member and steep further on, is cut back.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from ..._checks import concrete
+from ..._typing import Array, Float, Key, Number, like, tunable
+from ...ensemble.covariance import Covariances, neighbourhoods, whole_ensemble
+from ...ensemble.gains import centred_perturbations, secant, stochastic_step
+from ...numerics import dot, floored_root, solve_lower
+from ...observations.gaussian_surrogate import GaussianSurrogate
+from ..predict import Predicted
+
+
+class LocalGain(eqx.Module):
+    """Kalman gains from each member's neighbourhood.
+
+    Args:
+        width: of the neighbourhood, in units of the ensemble's spread; infinity for one gain from
+            the whole ensemble.
+        dimensions: coordinates up to which neighbourhoods are used. In more, those of any
+            affordable ensemble are empty, and the whole ensemble gives the gain.
+
+    Raises:
+        ValueError: a width that is not positive.
+    """
+
+    width: Number = tunable(0.3)
+    dimensions: int = eqx.field(static=True, default=8)
+
+    def __check_init__(self) -> None:
+        """Check the width."""
+        known = concrete(self.width)
+        if known is not None and not (known > 0).all():
+            raise ValueError(f"width: expected a positive number, got {known.tolist()}")
+
+    def __call__(
+        self, anomalies: Float[Array, "n d"], deviations: Float[Array, "n m"]
+    ) -> Covariances:
+        """Return the covariances of state and prediction around every member, or of all."""
+        overall = whole_ensemble(anomalies, deviations)
+        n, d = anomalies.shape
+        if d > self.dimensions:
+            return overall
+        root = floored_root(dot(anomalies.T, anomalies) / (n - 1))
+        whitened = solve_lower(root, anomalies.T).T
+        width = like(anomalies, self.width)
+        finite = jnp.isfinite(width)
+        near = neighbourhoods(whitened, root, deviations, jnp.where(finite, width, 1))
+        return jax.tree.map(lambda a, b: jnp.where(finite, a, b), near, overall)
+
+
+class Surrogate(NamedTuple):
+    """The measurement as a Gaussian gain may see it: y and R, missing components cut off."""
+
+    y: Float[Array, " m"]
+    noise: Float[Array, "m m"]
+
+
+def surrogate(forecast: Predicted, rule: GaussianSurrogate) -> Surrogate:
+    """Return y and R as they are, or Gaussian sites where the density is known and not Gaussian."""
+    if forecast.error_model.log_likelihood is None:
+        return Surrogate(forecast.y, forecast.noise)
+    variance = jnp.diagonal(forecast.noise)
+    densities = forecast.log_components()
+    y, variance = rule(forecast.y, forecast.predictions, densities, forecast.alive, variance)
+    return Surrogate(y, jnp.diag(variance))
+
+
+def kalman_moves(
+    key: Key,
+    forecast: Predicted,
+    measurement: Surrogate,
+    shares: Float[Array, " g"],
+    gain: LocalGain,
+) -> Float[Array, "g n d"]:
+    """Return the members after each share of the likelihood.
+
+    Args:
+        key: for the perturbed measurements, the same for every share.
+        forecast: members and predictions.
+        measurement: y and R as the gain sees them.
+        shares: g.
+        gain: whose neighbourhoods give the gains.
+    """
+    members, measured = forecast.members, forecast.measured
+    covariances = gain(forecast.anomalies, forecast.deviations)
+    innovations = forecast._replace(y=measurement.y).innovations
+    perturbation = centred_perturbations(key, members.shape[0], measurement.noise)
+    perturbation = jnp.where(measured[None], perturbation, 0)
+
+    def at(share: Array) -> Float[Array, "n d"]:
+        step, pull = stochastic_step(
+            covariances, innovations, perturbation, measurement.noise, share
+        )
+        response = forecast.at(members + step).predictions - forecast.predictions
+        response = jnp.where(measured[None], response, 0)
+        return members + step * secant(pull, response, measurement.noise, share)
+
+    return jax.vmap(at)(shares)

@@ -1,0 +1,207 @@
+r"""The split stage: how much of the likelihood a Kalman gain gets.
+
+The likelihood is split, p(y | x) = p^g p^(1 - g) (Frei and Künsch 2013): the first factor moves
+every member by a Kalman gain, the second weighs the moved members. g = 1 is an ensemble Kalman
+filter, g = 0 the kernel filter alone.
+
+Particle weights are right for any forecast and noisy; a Kalman gain has little noise and is right
+for a Gaussian forecast. Lepski's principle (Lepski 1991) decides between such estimates: the least
+noisy one that no noisier one contradicts. With phi(g) the posterior means of some features under
+the share g, and v(g) = d (1 / ESS(g) - 1 / N) the sampling noise that its weights add, in units of
+the posterior variance and summed over d coordinates, the largest g is taken for which
+
+    mean over features of (phi(g) - phi(g'))^2  <=  evidence v(g')   for every smaller share g'.
+
+Shares whose noise exceeds a budget are neither taken nor asked. A noisy analysis costs more than
+the noise of its moments, as every later cycle starts from it: hence the sum over coordinates.
+"""
+
+from __future__ import annotations
+
+import abc
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..._checks import concrete, positive
+from ..._typing import Array, Bool, Float, Int, Number, Scalar, as_leaf, like, tunable
+from ...numerics import dot, floored_root, safe_sqrt, solve_lower, standard_deviation
+from .mixture import Mixture
+
+
+class AbstractLikelihoodSplit(eqx.Module):
+    """A rule for the Kalman share: candidates, and the choice between their posteriors.
+
+    Attributes:
+        shares: candidates in increasing order, in [0, 1].
+    """
+
+    shares: eqx.AbstractVar[Number]
+
+    @abc.abstractmethod
+    def largest_loss(self, n: int, d: int) -> float | Scalar:
+        """Return the largest part 1 - ESS / N of n members that weights may cost."""
+
+    @abc.abstractmethod
+    def choose(
+        self, estimates: Float[Array, "g f"], noise: Float[Array, " g"], spent: Float[Array, " g"]
+    ) -> Int[Array, ""]:
+        """Return the index of the share to take.
+
+        Args:
+            estimates: posterior means of the features, of unit variance, for every share.
+            noise: v(g), the sampling noise of the weights.
+            spent: what of it counts against a budget.
+        """
+
+
+class FixedSplit(AbstractLikelihoodSplit):
+    """One share in every cycle; a number given as `kalman_share` becomes this.
+
+    Args:
+        shares: g, in [0, 1].
+
+    Raises:
+        ValueError: a share out of range.
+    """
+
+    shares: Number = eqx.field(converter=lambda share: jnp.atleast_1d(as_leaf(share)))
+
+    def __check_init__(self) -> None:
+        """Check the share."""
+        _check_shares(self.shares)
+
+    def largest_loss(self, n: int, d: int) -> float | Scalar:
+        """Return 1: nothing is refused."""
+        return 1.0
+
+    def choose(
+        self, estimates: Float[Array, "g f"], noise: Float[Array, " g"], spent: Float[Array, " g"]
+    ) -> Int[Array, ""]:
+        """Return the only index."""
+        return jnp.zeros((), jnp.int32)
+
+
+class LikelihoodSplit(AbstractLikelihoodSplit):
+    """The largest share that no smaller one contradicts, see above.
+
+    Args:
+        shares: candidates in increasing order; the last is always allowed.
+        noise_budget: sampling noise v(g) that weights may add: ESS >= N / (1 + noise_budget N / d).
+        evidence: how much the moments of two shares may differ: mean square, over the sampling
+            noise that the weights add. Infinity takes the largest share, 0 the smallest allowed.
+
+    Raises:
+        ValueError: a number out of range.
+    """
+
+    shares: Number = tunable((0.0, 0.1, 0.25, 0.5, 0.75, 1.0))
+    noise_budget: Number = tunable(0.1)
+    evidence: Number = tunable(0.1)
+
+    def __check_init__(self) -> None:
+        """Check the numbers."""
+        _check_shares(self.shares)
+        positive("noise_budget", self.noise_budget)
+        positive("evidence", self.evidence, zero=True)
+
+    def largest_loss(self, n: int, d: int) -> float | Scalar:
+        """Return the part of the members at which the noise meets the budget."""
+        return 1 - 1 / (1 + self.noise_budget * n / d)
+
+    def choose(
+        self, estimates: Float[Array, "g f"], noise: Float[Array, " g"], spent: Float[Array, " g"]
+    ) -> Int[Array, ""]:
+        """Return the index of the largest sound share."""
+        allowed = (spent <= like(noise, self.noise_budget)).at[-1].set(True)
+        bound = like(noise, self.evidence) * jnp.maximum(noise, 0)
+        return largest_uncontradicted(estimates, bound, allowed)
+
+
+def largest_uncontradicted(
+    estimates: Float[Array, "g f"], bound: Float[Array, " g"], allowed: Bool[Array, " g"]
+) -> Int[Array, ""]:
+    """Return the largest index whose estimate lies within the bound of every smaller one's.
+
+    Args:
+        estimates: features for every share.
+        bound: mean squared difference that the noise of each share explains.
+        allowed: only these are taken, or asked.
+    """
+    place = jnp.arange(bound.shape[0])
+    gaps = jnp.mean((estimates[:, None] - estimates[None]) ** 2, axis=2)
+    asked = allowed[None] & (place[None] < place[:, None])
+    sound = allowed & jnp.all(~asked | (gaps <= bound[None]), axis=1)
+    # the smallest share allowed is contradicted by none
+    return jnp.max(jnp.where(sound, place, 0))
+
+
+def joint_features(candidates: Mixture) -> Float[Array, "g f"]:
+    """Return the mixtures' means of coordinates, squares and products, for every share.
+
+    Coordinates are whitened by the components of the last share, and every feature has unit
+    variance among those. Second moments include the components' covariance. All products at once
+    are a [d d] matrix: no feature of a single member is stored.
+
+    Args:
+        candidates: a mixture for every share, [g ...].
+    """
+    last = candidates.means[-1]
+    n, d = last.shape
+    mean = jnp.mean(last, axis=0, keepdims=True)
+    root = floored_root(dot((last - mean).T, last - mean) / n)
+
+    def moments(mixture: Mixture) -> tuple[Array, Array, Array]:
+        z = solve_lower(root, (mixture.means - mean).T).T
+        weights = jnp.exp(mixture.log_weights)
+        within = solve_lower(root, mixture.root)
+        return z, dot(weights, z), dot((weights[:, None] * z).T, z) + dot(within, within.T)
+
+    z, first, second = jax.vmap(moments)(candidates)
+    squares = z[-1] ** 2
+    variance = dot(squares.T, squares) / n - (dot(z[-1].T, z[-1]) / n) ** 2
+    upper = np.triu_indices(d)
+    return jnp.concatenate(
+        [
+            first / _unit(jnp.var(z[-1], axis=0)),
+            second[:, upper[0], upper[1]] / _unit(variance[upper]),
+        ],
+        axis=1,
+    )
+
+
+def coordinate_features(
+    members: Float[Array, "g n d"], log_weights: Float[Array, "g d n"]
+) -> Float[Array, "g f"]:
+    """Return the weighted means of coordinates and squares, weights of its own for each coordinate.
+
+    Coordinates are standardised by the members of the last share, and every feature has unit
+    variance among those.
+    """
+    last = members[-1]
+    z = (members - jnp.mean(last, axis=0)) / standard_deviation(last)
+    powers = jnp.concatenate([z, z**2], axis=2)
+    weights = jnp.swapaxes(jnp.exp(log_weights), 1, 2)
+    estimates = jnp.sum(jnp.concatenate([weights, weights], axis=2) * powers, axis=1)
+    return estimates / _unit(jnp.var(powers[-1], axis=0))
+
+
+def _unit(variance: Float[Array, " f"]) -> Float[Array, " f"]:
+    """Return the features' standard deviations; a constant feature cannot contradict anything."""
+    return safe_sqrt(variance, otherwise=jnp.inf)
+
+
+def as_split(value: Any) -> AbstractLikelihoodSplit:
+    """Return None as `LikelihoodSplit`, a number as `FixedSplit`, a rule as it is."""
+    if value is None:
+        return LikelihoodSplit()
+    return value if isinstance(value, AbstractLikelihoodSplit) else FixedSplit(value)
+
+
+def _check_shares(shares: Any) -> None:
+    known = concrete(shares)
+    if known is not None and not ((known >= 0) & (known <= 1)).all():
+        raise ValueError(f"kalman_share: expected numbers in [0, 1], got {known.tolist()}")

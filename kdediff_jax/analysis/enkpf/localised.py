@@ -1,0 +1,181 @@
+r"""The localised ensemble Kalman particle filter: every coordinate sees its own neighbourhood.
+
+Source: Robert and Künsch 2017, Tellus A 69, 1282016, for the split of the likelihood with a
+localisation. Its Kalman share g moves coordinate j by the ensemble transform of the measurements
+near it, whose precision is multiplied by the taper rho_jk (LETKF). The rest weighs the moved
+members for each coordinate by itself,
+
+    log w_i^(j) = (1 - g) sum_k rho_jk log p(y_k | x_i),
+
+and the coordinate's reverse flow, which in one dimension is a monotone map, carries its members to
+the weighted kernel density. Smooth in j, deterministic, and the identity where the weights are
+equal: no member is lost, none is duplicated. Then the anomalies are rotated a little
+(`kdediff_jax.ensemble.rotation`): members that keep their order keep chance relations of higher
+order, too. Measurement errors must be independent; the diagonal of R is used. With an infinite
+radius the Kalman share is the ETKF and each coordinate's weights are the global ones.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from ... import kde
+from ..._checks import positive
+from ..._typing import Array, Float, Key, Number, like, tunable
+from ...ensemble.inflation import AbstractInflation, SamplingInflation, as_inflation, inflate
+from ...ensemble.localisation import Localisation, checked_localisation, reach
+from ...ensemble.rotation import rotate
+from ...ensemble.transform import each_coordinate, local_transform
+from ...numerics import dot
+from ...observations.gaussian_surrogate import GaussianSurrogate
+from ...observations.noise import AbstractNoise, AutoNoise, as_noise
+from ...samplers.marginal_flow import marginal_flow
+from ..base import AbstractKalmanAnalysis, Outcome
+from ..predict import Predicted
+from .kalman_moves import Surrogate, surrogate
+from .kernel_width import AbstractKernelWidth, as_kernel_width
+from .likelihood_split import AbstractLikelihoodSplit, as_split, coordinate_features
+from .spread_correction import FieldSpreadCorrection
+
+
+class LEnKPF(AbstractKalmanAnalysis):
+    r"""Localised ensemble Kalman particle filter: nothing to tune but the localisation's radius.
+
+    Args:
+        localisation: where coordinates and measurements are.
+        kalman_share: part g of the log-likelihood that moves members by a Kalman gain: a number in
+            [0, 1], a rule (`AbstractLikelihoodSplit`), or None for `LikelihoodSplit()`.
+        kernel_width: h of each coordinate's kernel density, a number in (0, 1] in units of its
+            spread, a rule, or None for `SilvermanWidth()`.
+        spread_correction: what the innovations of a whole field say of its spread.
+        gaussian_surrogate: what a gain sees of noise of known density that is not Gaussian.
+        rotation_angle: angle in radians of the random rotations of the analysis anomalies, 0 for
+            none. Coordinates far from every measurement are not rotated.
+        inflation: factor of the analysis anomalies, or a rule, which follows each coordinate's own
+            degrees of freedom. By default half of what the global filter counts, as no
+            measurement is perturbed and the taper cuts off far correlations.
+        noise: where h and R come from, see `EnKF`.
+
+    Raises:
+        ValueError: a number out of range, an unknown option, positions that do not fit (when
+            called).
+        TypeError: a localisation of another kind.
+    """
+
+    localisation: Localisation = eqx.field(converter=checked_localisation)
+    kalman_share: AbstractLikelihoodSplit = eqx.field(
+        converter=as_split, kw_only=True, default=None
+    )
+    kernel_width: AbstractKernelWidth = eqx.field(
+        converter=as_kernel_width, kw_only=True, default=None
+    )
+    spread_correction: FieldSpreadCorrection = eqx.field(
+        kw_only=True, default_factory=FieldSpreadCorrection
+    )
+    gaussian_surrogate: GaussianSurrogate = eqx.field(
+        kw_only=True, default_factory=GaussianSurrogate
+    )
+    rotation_angle: Number = tunable(0.9, kw_only=True)
+    inflation: AbstractInflation = eqx.field(
+        converter=as_inflation, kw_only=True, default_factory=lambda: SamplingInflation(1.0)
+    )
+    noise: AbstractNoise = eqx.field(converter=as_noise, kw_only=True, default_factory=AutoNoise)
+
+    def __check_init__(self) -> None:
+        """Check the angle."""
+        positive("rotation_angle", self.rotation_angle, zero=True)
+
+    def condition(self, key: Key, forecast: Predicted) -> Outcome:
+        """Correct the spread, split, weigh and draw coordinate by coordinate, rotate, inflate."""
+        n, d = forecast.members.shape
+        taper = self.localisation.taper(d, forecast.y.shape[0], forecast.members.dtype)
+        near = reach(taper, forecast.measured)
+        forecast = self.spread_correction(forecast, near)
+        measurement = surrogate(forecast, self.gaussian_surrogate)
+        shares = like(forecast.members, self.kalman_share.shares)
+        moved, freedom = local_moves(forecast, measurement, taper, shares)
+        chosen = self._split(forecast, moved, shares, taper)
+        width = self.kernel_width(n, 1, like(shares, self.kalman_share.largest_loss(n, 1)))
+        drawn = each_coordinate(
+            lambda column, log_weights: marginal_flow(column, log_weights, width),
+            chosen.members.T,
+            chosen.log_weights,
+        ).T
+        drawn = rotate(key, drawn, like(drawn, self.rotation_angle) * near)
+        factor = self.inflation(freedom, n)
+        sizes = kde.effective_sample_size(chosen.log_weights)
+        mean = jnp.mean(drawn, axis=0)
+        return Outcome(inflate(drawn, factor[None]), mean, jnp.mean(sizes), forecast.alive)
+
+    def _split(
+        self,
+        forecast: Predicted,
+        moved: Float[Array, "g n d"],
+        shares: Float[Array, " g"],
+        taper: Float[Array, "d m"],
+    ) -> LocalSplit:
+        """Compare the posteriors of all shares, and take one for all coordinates."""
+        weigh = jax.vmap(lambda x, g: local_weights(forecast, x, (1 - g) * taper))
+        log_weights = weigh(moved, shares)
+        sizes = kde.effective_sample_size(log_weights)
+        spent = jnp.mean(_excess(sizes, forecast), axis=1)
+        # differences are judged by the noise of a whole neighbourhood
+        among = self.localisation.among_state(taper.shape[0], taper.dtype)
+        noise = jnp.mean(jnp.sum(among, axis=1)) * spent
+        place = self.kalman_share.choose(coordinate_features(moved, log_weights), noise, spent)
+        return LocalSplit(moved[place], log_weights[place])
+
+
+class LocalSplit(NamedTuple):
+    """Members moved by the share taken, and the weights of each coordinate."""
+
+    members: Float[Array, "n d"]
+    log_weights: Float[Array, "d n"]
+
+
+def local_moves(
+    forecast: Predicted,
+    measurement: Surrogate,
+    taper: Float[Array, "d m"],
+    shares: Float[Array, " g"],
+) -> tuple[Float[Array, "g n d"], Float[Array, " d"]]:
+    """Return the members after every Kalman share, and each coordinate's degrees of freedom.
+
+    Args:
+        forecast: members and predictions.
+        measurement: y and R as the gain sees them.
+        taper: weight of every measurement for every coordinate.
+        shares: g.
+    """
+    members, variances = forecast.members, jnp.diagonal(measurement.noise)
+    innovation = forecast._replace(y=measurement.y).innovation
+    moved, freedom = local_transform(
+        forecast.anomalies, forecast.deviations, innovation, taper, variances, shares
+    )
+    return jnp.mean(members, axis=0) + moved, freedom
+
+
+def local_weights(
+    forecast: Predicted, members: Float[Array, "n d"], taper: Float[Array, "d m"]
+) -> Float[Array, "d n"]:
+    """Return the normalised log-weights of moved members for every coordinate.
+
+    Args:
+        forecast: what they come from.
+        members: after the Kalman share.
+        taper: weight of every measurement for every coordinate, times the share that is left.
+    """
+    densities = forecast._replace(members=members).log_components()
+    # relative to the likeliest member: a far measurement must not cost the differences their digits
+    densities = densities - jnp.max(densities, axis=0, keepdims=True)
+    total = jnp.where(forecast.alive[None], dot(taper, densities.T), -jnp.inf)
+    return jax.nn.log_softmax(total, axis=1)
+
+
+def _excess(sizes: Float[Array, "*d"], forecast: Predicted) -> Float[Array, "*d"]:
+    """Return what the weights' sampling noise adds to a variance of one, 1 / ESS - 1 / N."""
+    return 1 / sizes - 1 / jnp.sum(forecast.alive, dtype=sizes.dtype)

@@ -1,0 +1,102 @@
+r"""The weighing stage: a Gaussian mixture between the particle filter and the Kalman filter.
+
+With m and P the ensemble's mean and covariance, kernel covariance h^2 P and centres shrunk so that
+the first two moments stay (West 1993), the measurement linearised by the ensemble itself and its
+noise R kept apart from the kernel, the posterior is again a mixture with one covariance:
+
+    a = sqrt(1 - h^2),   c_i = m + a (x_i - m),   H_i = h(c_i),
+    S = h^2 P_hh + R,    G = h^2 P_xh S^{-1},     w_i ∝ N(y; H_i, S),
+    means c_i + G (y - H_i),   covariance Q = h^2 P_xx - G h^2 P_hx.
+
+h → 0 is a particle filter, h = 1 the Gaussian update. In coordinates whitened by Q it is the
+isotropic mixture of `kdediff_jax.kde` with bandwidth 1.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ... import kde
+from ..._typing import Array, Float, Key, Scalar, like
+from ...bandwidths import moment_shrinkage
+from ...ensemble.covariance import shrunk
+from ...numerics import cholesky, dot, floored_root, solve_lower
+from ...samplers import AbstractSampler
+from ...samplers.base import SamplerStats
+from ..predict import Predicted
+
+
+class Mixture(NamedTuple):
+    """A Gaussian mixture sum_i w_i N(means_i, root root^T), root lower triangular."""
+
+    means: Float[Array, "n d"]
+    log_weights: Float[Array, " n"]
+    root: Float[Array, "d d"]
+
+
+def weigh(forecast: Predicted, width: Scalar | float, share: Scalar | float = 1.0) -> Mixture:
+    """Return the mixture given y, of which `share` of the log-likelihood counts (noise R / share).
+
+    Where the measurement's exact density is known but not Gaussian, it weighs the centres, and
+    the kernel only smooths.
+
+    Args:
+        forecast: members and what they predict.
+        width: h, in [0, 1].
+        share: in [0, 1].
+    """
+    members, n = forecast.members, forecast.members.shape[0]
+    width, share = like(members, width), like(members, share)
+    anomalies = forecast.anomalies
+    centres = jnp.mean(members, axis=0, keepdims=True) + moment_shrinkage(width) * anomalies
+    kernel = width**2 * dot(anomalies.T, anomalies) / (n - 1)
+    if forecast.error_model.log_likelihood is None:
+        means, log_weights, lost = _condition(forecast, anomalies, centres, width, share)
+        covariance = kernel - lost
+    else:
+        log_weights = share * forecast.error_model.log_likelihood(forecast.y, centres)
+        log_weights = jnp.where(jnp.isnan(log_weights), -jnp.inf, log_weights)
+        means, covariance = centres, kernel
+    log_weights = jax.nn.log_softmax(jnp.where(forecast.alive, log_weights, -jnp.inf))
+    return Mixture(means, log_weights, floored_root(shrunk(covariance, n)))
+
+
+def _condition(
+    forecast: Predicted,
+    anomalies: Float[Array, "n d"],
+    centres: Float[Array, "n d"],
+    width: Scalar,
+    share: Scalar,
+) -> tuple[Float[Array, "n d"], Float[Array, " n"], Float[Array, "d d"]]:
+    """Return component means, log-weights and what the components' covariance loses: G h^2 P_hx."""
+    n, deviations = centres.shape[0], forecast.deviations
+    signal = width**2 * dot(deviations.T, deviations) / (n - 1)
+    cross = width**2 * dot(anomalies.T, deviations) / (n - 1)
+    root = cholesky(share * signal + forecast.noise)
+    scaled = solve_lower(root, forecast.at(centres).innovations.T).T
+    # the same expansion about the nearest member as in the product kernel, for a far y
+    nothing = jnp.zeros(scaled.shape[1], scaled.dtype)
+    log_weights = kde.log_weights(nothing, jnp.sqrt(share) * scaled, 1.0)
+    half = solve_lower(root, cross.T)  # S^{-1/2} h^2 P_hx
+    return centres + share * dot(scaled, half), log_weights, share * dot(half.T, half)
+
+
+def draw(
+    key: Key, mixture: Mixture, sampler: AbstractSampler
+) -> tuple[Float[Array, "n d"], SamplerStats]:
+    """Return as many draws as components: whitened, the mixture has bandwidth 1 in every direction.
+
+    Args:
+        key: random key.
+        mixture: to draw from.
+        sampler: of isotropic mixtures.
+    """
+    weights = jnp.exp(mixture.log_weights)
+    origin = dot(weights[None], mixture.means)
+    whitened = solve_lower(mixture.root, (mixture.means - origin).T).T
+    one = jnp.ones((), mixture.means.dtype)
+    samples, stats = sampler(key, whitened.shape[0], whitened, mixture.log_weights, one)
+    return origin + dot(samples, mixture.root.T), stats

@@ -1,0 +1,149 @@
+r"""The ensemble Kalman particle filter, which has nothing to tune.
+
+Source: Frei and Künsch 2013, Biometrika 100, 781, for the split of the likelihood between an EnKF and a
+particle filter. The particle part is here the kernel density with the ensemble's
+shape. Each stage of the analysis is a module beside this one, which tells its mathematics.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from ... import kde
+from ..._typing import Array, Float, Key, Scalar, like
+from ...ensemble.covariance import whole_ensemble
+from ...ensemble.gains import degrees_of_freedom
+from ...ensemble.inflation import AbstractInflation, SamplingInflation, as_inflation, inflate
+from ...observations.gaussian_surrogate import GaussianSurrogate
+from ...observations.noise import AbstractNoise, AutoNoise, as_noise
+from ...samplers import AbstractSampler, ExactMixture
+from ..base import AbstractKalmanAnalysis, Outcome
+from ..predict import Predicted
+from .kalman_moves import LocalGain, Surrogate, kalman_moves, surrogate
+from .kernel_width import AbstractKernelWidth, as_kernel_width
+from .likelihood_split import AbstractLikelihoodSplit, as_split, joint_features
+from .mixture import Mixture, draw, weigh
+from .mode_masses import ModeMasses
+from .spread_correction import SpreadCorrection
+
+
+def _default_sampler() -> AbstractSampler:
+    """Return systematic mixture draws: with nearly equal weights they keep every member."""
+    return ExactMixture(latents="independent-matched")
+
+
+class EnKPF(AbstractKalmanAnalysis):
+    r"""Ensemble Kalman particle filter that chooses its own settings: the filter to start with.
+
+    Where the forecast is Gaussian it is an ensemble Kalman filter; where it is not, and members
+    suffice, a particle filter. `kalman_share=0` is the covariance-kernel diffusion alone.
+
+    Args:
+        kalman_share: part g of the log-likelihood that moves members by a Kalman gain: a number in
+            [0, 1], a rule (`AbstractLikelihoodSplit`), or None for `LikelihoodSplit()`.
+        kernel_width: h, a number in (0, 1] in units of the ensemble's spread, a rule
+            (`AbstractKernelWidth`), or None for `SilvermanWidth()`.
+        gain: whose neighbourhoods give the Kalman gains.
+        spread_correction: what innovations say of the forecast's spread.
+        mode_masses: how far weights may change the masses of two separate modes.
+        gaussian_surrogate: what a gain sees of noise of known density that is not Gaussian.
+        inflation: factor of the analysis anomalies, or a rule.
+        noise: where h and R come from, see `EnKF`.
+        sampler: draws the analysis from the mixture. Systematic mixture draws by default: the
+            flow's draws lose some members each cycle.
+
+    Raises:
+        ValueError: a number out of range, an unknown option.
+        TypeError: (when called) noise="known" with an observation that does not state h and R.
+    """
+
+    kalman_share: AbstractLikelihoodSplit = eqx.field(
+        converter=as_split, kw_only=True, default=None
+    )
+    kernel_width: AbstractKernelWidth = eqx.field(
+        converter=as_kernel_width, kw_only=True, default=None
+    )
+    gain: LocalGain = eqx.field(kw_only=True, default_factory=LocalGain)
+    spread_correction: SpreadCorrection = eqx.field(kw_only=True, default_factory=SpreadCorrection)
+    mode_masses: ModeMasses = eqx.field(kw_only=True, default_factory=ModeMasses)
+    gaussian_surrogate: GaussianSurrogate = eqx.field(
+        kw_only=True, default_factory=GaussianSurrogate
+    )
+    inflation: AbstractInflation = eqx.field(
+        converter=as_inflation, kw_only=True, default_factory=SamplingInflation
+    )
+    noise: AbstractNoise = eqx.field(converter=as_noise, kw_only=True, default_factory=AutoNoise)
+    sampler: AbstractSampler = eqx.field(kw_only=True, default_factory=_default_sampler)
+
+    def condition(self, key: Key, forecast: Predicted) -> Outcome:
+        """Correct the spread, split, weigh, hold the modes, draw, inflate."""
+        move_key, draw_key = jax.random.split(key)
+        forecast = self.spread_correction(forecast)
+        measurement = surrogate(forecast, self.gaussian_surrogate)
+        shares = like(forecast.members, self.kalman_share.shares)
+        moved = kalman_moves(move_key, forecast, measurement, shares, self.gain)
+        chosen = split(forecast, moved, shares, self.kalman_share, self.kernel_width)
+        mixture = weigh(chosen.forecast, chosen.width, 1 - chosen.share)
+        log_weights = self.mode_masses(
+            mixture.means, mixture.log_weights, forecast, measurement.y, measurement.noise
+        )
+        drawn, stats = draw(draw_key, mixture._replace(log_weights=log_weights), self.sampler)
+        return Outcome(
+            inflate(drawn, self._factor(forecast, measurement)),
+            jnp.mean(drawn, axis=0),
+            kde.effective_sample_size(log_weights),
+            forecast.alive,
+            stats.num_steps,
+            stats.num_rejected,
+            stats.ok,
+        )
+
+    def _factor(self, forecast: Predicted, measurement: Surrogate) -> Scalar:
+        """Return the factor of the analysis anomalies."""
+        signal = whole_ensemble(forecast.anomalies, forecast.deviations).signal[0]
+        freedom = degrees_of_freedom(signal, measurement.noise)
+        return self.inflation(freedom, forecast.members.shape[0])
+
+
+class Split(NamedTuple):
+    """The share taken, the forecast moved by it, and the width that its weights ask for."""
+
+    share: Scalar
+    forecast: Predicted
+    width: Scalar
+
+
+def split(
+    forecast: Predicted,
+    moved: Float[Array, "g n d"],
+    shares: Float[Array, " g"],
+    rule: AbstractLikelihoodSplit,
+    kernel_width: AbstractKernelWidth,
+) -> Split:
+    """Compare the posteriors of all shares, and take one.
+
+    Args:
+        forecast: before it moves.
+        moved: the members after every share.
+        shares: g.
+        rule: for the choice.
+        kernel_width: for the posteriors: all have the width that the largest loss of members asks
+            for, the one taken that of its own.
+    """
+    n, d = forecast.members.shape
+    widest = kernel_width(n, d, like(shares, rule.largest_loss(n, d)))
+
+    def posterior(members: Array, share: Array) -> Mixture:
+        return weigh(forecast.at(members), widest, 1 - share)
+
+    candidates = jax.vmap(posterior)(moved, shares)
+    sizes = kde.effective_sample_size(candidates.log_weights)
+    usable = jnp.sum(forecast.alive, dtype=sizes.dtype)
+    noise = d * (1 / sizes - 1 / usable)
+    place = rule.choose(joint_features(candidates), noise, noise * usable / n)
+    width = kernel_width(n, d, 1 - sizes[place] / usable)
+    return Split(shares[place], forecast.at(moved[place]), width)

@@ -1,0 +1,149 @@
+r"""The correct-spread stage: what innovation statistics say of a forecast's spread.
+
+With e = y - mean h, and a factor f of the forecast's anomalies, a Gaussian forecast says
+e ~ N(0, f^2 P_hh + R).
+
+*A lost filter*, `SpreadCorrection`. Where D = e^T (P_hh + R)^{-1} e is more than chi-square allows,
+the smallest f that makes it credible is taken, for the part of the anomalies that is linear in the
+predictions, P_xh P_hh^{-1} (h_i - mean h): of coordinates that the predictions do not depend on,
+the measurement does not say that they are wrong, and nothing would call them back. Chi-square calls
+outliers of a heavy-tailed noise and minor modes of the forecast impossible too, so a second witness
+must agree, one that knows the noise's density and the forecast's shape, one component of the
+measurement at a time: widening must make the measurement so much likelier that it outweighs the
+odds against a lost filter,
+
+    sum_k log [ mean_i p(y_k | wide x_i) / mean_i p(y_k | x_i) ] > log(odds).
+
+Componentwise (a composite likelihood, Varin, Reid and Firth 2011) as few members can estimate a
+density in one dimension, not in twenty.
+
+*A field a little too sure or unsure of itself*, `FieldSpreadCorrection`. The most probable f is
+taken, with log f^2 ~ N(0, s^2) before (in the manner of Anderson 2009, without its memory). One
+innovation of a small state says too little for it; the many components of a field, which count as
+independent, say enough. It is common to all coordinates, from the components that are no surprise:
+a few that saturate must not widen a whole field.
+"""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from ..._checks import concrete, positive
+from ..._typing import Array, Float, Number, Scalar, like, tunable
+from ...ensemble.inflation import inflate
+from ...numerics import dot, floored_root, solve_lower
+from ..predict import Predicted
+from .innovation import (
+    componentwise_innovation,
+    joint_innovation,
+    probable_factor,
+    surprise_factor,
+    without_surprises,
+)
+
+
+class SpreadCorrection(eqx.Module):
+    """Widens a whole forecast that is lost.
+
+    Args:
+        outlier_threshold: the forecast is widened where D is more than this many standard
+            deviations above what chi-square allows and the second witness agrees; infinity for
+            never.
+        odds: against a lost filter. With 1 sound runs are widened, 20 and 100 give the same scores.
+        largest_factor: of the anomalies.
+
+    Raises:
+        ValueError: a number out of range.
+    """
+
+    outlier_threshold: Number = tunable(4.0)
+    odds: Number = tunable(20.0)
+    largest_factor: Number = tunable(10.0)
+
+    def __check_init__(self) -> None:
+        """Check the numbers."""
+        known = concrete(self.outlier_threshold)
+        if known is not None and not (known > 0).all():
+            raise ValueError(f"outlier_threshold: expected a positive number, got {known.tolist()}")
+        positive("odds", self.odds)
+        positive("largest_factor", self.largest_factor)
+
+    def __call__(self, forecast: Predicted) -> Predicted:
+        """Return the forecast with its spread corrected about its mean."""
+        deviations = forecast.deviations
+        signal = dot(deviations.T, deviations) / (deviations.shape[0] - 1)
+        seen = joint_innovation(forecast.innovation, signal, forecast.noise)
+        count = jnp.sum(forecast.measured, dtype=signal.dtype)
+        factor = surprise_factor(seen, count, self.outlier_threshold, self.largest_factor)
+        predictable = _linear_in(deviations, forecast.anomalies, signal)
+        widened = forecast.members + (factor - 1) * predictable
+        return forecast.at(
+            jnp.where(_likelier(forecast, widened, self.odds), widened, forecast.members)
+        )
+
+
+class FieldSpreadCorrection(eqx.Module):
+    """Scales the spread of a whole field by the most probable factor.
+
+    Args:
+        log_spread_std: s, standard deviation of log f^2 before the innovation is seen; 0 for a
+            spread that is never doubted.
+        component_threshold: standard deviations above what chi-square allows one component, beyond
+            which it does not speak of the common factor.
+        largest_factor: of the anomalies, and of its inverse.
+
+    Raises:
+        ValueError: a number out of range.
+    """
+
+    log_spread_std: Number = tunable(0.5)
+    component_threshold: Number = tunable(4.0)
+    largest_factor: Number = tunable(10.0)
+
+    def __check_init__(self) -> None:
+        """Check the numbers."""
+        positive("log_spread_std", self.log_spread_std, zero=True)
+        positive("component_threshold", self.component_threshold)
+        positive("largest_factor", self.largest_factor)
+
+    def __call__(self, forecast: Predicted, reach: Float[Array, " d"]) -> Predicted:
+        """Return the forecast with its spread corrected about its mean.
+
+        Args:
+            forecast: to correct.
+            reach: largest weight that a measurement has for each coordinate, 0 to 1: nothing is
+                known far from every measurement.
+        """
+        deviations = forecast.deviations
+        variance = jnp.sum(deviations**2, axis=0) / (deviations.shape[0] - 1)
+        seen = componentwise_innovation(forecast.innovation, variance, jnp.diagonal(forecast.noise))
+        sound = without_surprises(seen, forecast.measured, self.component_threshold)
+        common = probable_factor(sound, self.log_spread_std, self.largest_factor)
+        return forecast.at(inflate(forecast.members, 1 + reach[None] * (common - 1)))
+
+
+def _likelier(forecast: Predicted, widened: Float[Array, "n d"], odds: Scalar) -> Array:
+    """Return whether widened members make the measurement likelier by more than the odds.
+
+    Where no member allows the measurement at all, nothing can speak against widening. A missing
+    component has the same evidence, log n, before and after.
+    """
+    least = jnp.finfo(widened.dtype).min / forecast.y.shape[0]  # finite: so is the components' sum
+
+    def evidence(points: Predicted) -> Float[Array, " m"]:
+        densities = jnp.where(points.alive[:, None], points.log_components(), -jnp.inf)
+        return jnp.maximum(jax.nn.logsumexp(densities, axis=0), least)
+
+    before, after = evidence(forecast), evidence(forecast._replace(members=widened))
+    gain = jnp.sum(after - before)
+    return jnp.any(before == least) | (gain > jnp.log(like(gain, odds)))
+
+
+def _linear_in(
+    deviations: Float[Array, "n m"], anomalies: Float[Array, "n d"], signal: Float[Array, "m m"]
+) -> Float[Array, "n d"]:
+    """Return the part of the anomalies that is linear in the predictions, P_hh = `signal`."""
+    half = solve_lower(floored_root(signal), deviations.T)
+    return dot(half.T, dot(half, anomalies)) / (anomalies.shape[0] - 1)

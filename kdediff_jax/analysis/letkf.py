@@ -1,0 +1,67 @@
+r"""Local ensemble transform Kalman filter: the deterministic Gaussian baseline of large systems.
+
+Source: Hunt, Kostelich and Szunyogh 2007, Physica D 230, 112.
+"""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax.numpy as jnp
+
+from .._checks import positive
+from .._typing import Key, Number, like, tunable
+from ..ensemble.inflation import AbstractInflation, SamplingInflation, as_inflation, inflate
+from ..ensemble.localisation import Localisation, checked_localisation, reach
+from ..ensemble.rotation import rotate
+from ..ensemble.transform import local_transform
+from ..observations.noise import AbstractNoise, AutoNoise, as_noise
+from .base import AbstractKalmanAnalysis, Outcome
+from .predict import Predicted
+
+
+class LETKF(AbstractKalmanAnalysis):
+    r"""Square-root EnKF with a transform for every coordinate.
+
+    The equations are those of `kdediff_jax.ensemble.transform`; the precision of each measurement
+    is multiplied by its taper for the coordinate. R must be diagonal, and its diagonal is used.
+
+    Args:
+        localisation: where coordinates and measurements are.
+        inflation: factor of the analysis anomalies, or a rule, which here follows each
+            coordinate's own degrees of freedom.
+        rotation_angle: angle in radians of random rotations of the analysis anomalies, see `ETKF`.
+            Coordinates far from every measurement are not rotated.
+        noise: where h and R come from, see `EnKF`.
+
+    Raises:
+        ValueError: inflation not positive, a negative angle, an unknown option, positions that do
+            not fit (when called).
+        TypeError: a localisation of another kind.
+    """
+
+    localisation: Localisation = eqx.field(converter=checked_localisation)
+    inflation: AbstractInflation = eqx.field(
+        converter=as_inflation, kw_only=True, default_factory=SamplingInflation
+    )
+    rotation_angle: Number = tunable(0.0, kw_only=True)
+    noise: AbstractNoise = eqx.field(converter=as_noise, kw_only=True, default_factory=AutoNoise)
+
+    def __check_init__(self) -> None:
+        """Check the angle."""
+        positive("rotation_angle", self.rotation_angle, zero=True)
+
+    def condition(self, key: Key, forecast: Predicted) -> Outcome:
+        """Transform the anomalies coordinate by coordinate, rotate them."""
+        members, dtype = forecast.members, forecast.members.dtype
+        n, d = members.shape
+        taper = self.localisation.taper(d, forecast.y.shape[0], dtype)
+        variances = jnp.diagonal(forecast.noise)
+        whole = jnp.ones((1,), dtype)  # of the likelihood
+        moved, freedom = local_transform(
+            forecast.anomalies, forecast.deviations, forecast.innovation, taper, variances, whole
+        )
+        analysis = jnp.mean(members, axis=0, keepdims=True) + moved[0]
+        analysis = inflate(analysis, self.inflation(freedom, n)[None])
+        angle = like(members, self.rotation_angle) * reach(taper, forecast.measured)
+        analysis = rotate(key, analysis, angle)
+        return Outcome(analysis, jnp.mean(analysis, axis=0), like(analysis, n), forecast.alive)

@@ -1,0 +1,70 @@
+"""The options that commands share, and how their texts are read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .messages import fail
+
+Name = Annotated[str, typer.Argument(help="An experiment; see `kdediff list`.")]
+Members = Annotated[int, typer.Option("--members", "-n", min=2, help="Ensemble size.")]
+Cycles = Annotated[
+    int | None, typer.Option("--cycles", min=1, help="Cycles (default: the experiment's).")
+]
+X64 = Annotated[bool, typer.Option("--x64", help="Compute in float64.")]
+Output = Annotated[
+    Path, typer.Option("--output", "-o", help="Folder for the results and the picture or tables.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace existing files.")]
+OUTPUT = Path("kdediff-results")
+
+
+def sizes(text: str | None) -> tuple[int, ...] | None:
+    """Return the ensemble sizes of N1,N2,.."""
+    if text is None:
+        return None
+    try:
+        found = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        found = ()
+    if not found or min(found) < 2:
+        fail(f"--members: expected sizes of 2 or more with commas, got {text!r}")
+    return found
+
+
+def axis(text: str) -> tuple[str, tuple[float, ...]]:
+    """Return the name and the values of NAME=V1,V2,.."""
+    name, _, values = text.partition("=")
+    try:
+        return name.strip().replace("-", "_"), tuple(float(v) for v in values.split(","))
+    except ValueError:
+        fail(f"--grid: expected NAME=V1,V2,.. with numbers, got {text!r}")
+
+
+def seeds(text: str) -> tuple[int, ...]:
+    """Return the seeds of FIRST:LAST or of a list with commas."""
+    try:
+        if ":" in text:
+            first, last = (int(part) for part in text.split(":"))
+            found = tuple(range(first, last))
+        else:
+            found = tuple(int(part) for part in text.split(","))
+        if found and min(found) >= 0:
+            return found
+    except ValueError:
+        pass
+    fail(f"--seeds: expected FIRST:LAST or a list with commas, 0 or more, got {text!r}")
+
+
+def files(folder: Path, name: str, force: bool) -> tuple[Path, Path]:
+    """Return the two files of a run, checked before anything is computed."""
+    from ..results import prepare_output
+
+    try:
+        result = prepare_output(folder / f"{name}.nc", force=force)
+        return result, prepare_output(folder / f"{name}.png", force=force)
+    except OSError as error:
+        fail(str(error))

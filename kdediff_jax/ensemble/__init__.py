@@ -1,0 +1,1 @@
+"""Pure functions on ensembles: covariances, gains, transforms, inflation, localisation, draws."""

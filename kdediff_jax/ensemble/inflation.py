@@ -1,0 +1,90 @@
+"""Covariance inflation: by a number, or by what sampling theory says of N members."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+
+from .._checks import positive
+from .._typing import Array, Float, Number, Scalar, like, tunable
+
+
+class AbstractInflation(eqx.Module):
+    """A rule for the factor of the analysis anomalies."""
+
+    @abc.abstractmethod
+    def __call__(self, freedom: Float[Array, "*d"], members: int) -> Float[Array, "*d"]:
+        """Return the factor.
+
+        Args:
+            freedom: degrees of freedom that the measurement determines, tr(P_hh (P_hh + R)^{-1}),
+                of the whole state or for each coordinate.
+            members: ensemble size N.
+        """
+
+
+class ConstantInflation(AbstractInflation):
+    """The same factor in every cycle; a number given as `inflation` becomes this.
+
+    Args:
+        factor: of the anomalies; 1 leaves them as they are.
+
+    Raises:
+        ValueError: a factor that is not positive.
+    """
+
+    factor: Number = tunable(1.0)
+
+    def __check_init__(self) -> None:
+        """Check the factor."""
+        positive("inflation", self.factor)
+
+    def __call__(self, freedom: Float[Array, "*d"], members: int) -> Float[Array, "*d"]:
+        """Return the factor."""
+        return jnp.broadcast_to(like(freedom, self.factor), jnp.shape(freedom))
+
+
+class SamplingInflation(AbstractInflation):
+    r"""Multiplies the analysis anomalies by sqrt(1 + c DFS / (N - 1)): nothing is tuned.
+
+    DFS = tr(P_hh (P_hh + R)^{-1}) is the number of degrees of freedom that the measurement
+    determines. A gain from N members has errors: to leading order they add DFS / (N - 1) of the
+    forecast variance to the error of a coordinate that has nothing to do with the measurement, and
+    the ensemble variance loses as much to spurious correlation, hence c = 2 (compare Furrer and
+    Bengtsson 2007; Sacher and Bartello 2008).
+
+    Args:
+        factor: c.
+
+    Raises:
+        ValueError: a negative factor.
+    """
+
+    factor: Number = tunable(2.0)
+
+    def __check_init__(self) -> None:
+        """Check the factor."""
+        positive("factor", self.factor, zero=True)
+
+    def __call__(self, freedom: Float[Array, "*d"], members: int) -> Float[Array, "*d"]:
+        """Return the factor of the anomalies."""
+        return jnp.sqrt(1 + like(freedom, self.factor) * jnp.maximum(freedom, 0) / (members - 1))
+
+
+def as_inflation(value: Any) -> AbstractInflation:
+    """Return a number as `ConstantInflation`, a rule as it is."""
+    return value if isinstance(value, AbstractInflation) else ConstantInflation(value)
+
+
+def inflate(
+    ensemble: Float[Array, "n d"], factor: Float[Array, "1 d"] | Scalar | float
+) -> Float[Array, "n d"]:
+    """Return mean + factor (x_i - mean): the spread grows by `factor`, the mean stays.
+
+    Multiplicative inflation (Anderson and Anderson 1999).
+    """
+    mean = jnp.mean(ensemble, axis=0, keepdims=True)
+    return mean + like(ensemble, factor) * (ensemble - mean)

@@ -1,0 +1,96 @@
+"""Covariance localisation: measurements count for the coordinates near them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+
+from .._checks import concrete, positive
+from .._typing import Array, Bool, Float, Number, tunable
+from ..numerics import safe_sqrt
+
+
+def gaspari_cohn(distance: Float[Array, "*s"]) -> Float[Array, "*s"]:
+    """Return the fifth-order taper of Gaspari and Cohn 1999 (Eq. 4.10), 0 from distance 2 on."""
+    r = jnp.abs(distance)
+    inner = 1 - 5 / 3 * r**2 + 5 / 8 * r**3 + 0.5 * r**4 - 0.25 * r**5
+    safe = jnp.maximum(r, 0.5)
+    outer = 4 - 5 * r + 5 / 3 * r**2 + 5 / 8 * r**3 - 0.5 * r**4 + r**5 / 12 - 2 / (3 * safe)
+    return jnp.where(r < 1, inner, jnp.where(r < 2, jnp.maximum(outer, 0), 0))
+
+
+def reach(taper: Float[Array, "d m"], measured: Bool[Array, " m"]) -> Float[Array, " d"]:
+    """Return the largest weight that a measured component has for each coordinate."""
+    return jnp.max(jnp.where(measured[None], taper, 0), axis=1)
+
+
+class Localisation(eqx.Module):
+    """Where coordinates and measurements are, and how far a measurement reaches.
+
+    Args:
+        state: positions [d] or [d k] of the state's coordinates.
+        measured: positions [m] or [m k] of the measurement's components.
+        radius: the taper is that of Gaspari and Cohn, of the width of exp(-r^2 / (2 radius^2)).
+        period: length of the domain along each axis where it is periodic, else None.
+
+    Raises:
+        ValueError: radius or period not positive, positions that do not fit.
+    """
+
+    state: Number = tunable()
+    measured: Number = tunable()
+    radius: Number = tunable()
+    period: Any = tunable(None)
+
+    def __check_init__(self) -> None:
+        """Check what is known."""
+        known = concrete(self.radius)
+        if known is not None and not (known > 0).all():
+            raise ValueError(f"radius: expected a positive number, got {known.tolist()}")
+        if self.period is not None:
+            positive("period", self.period)
+        shapes = jnp.shape(self.state), jnp.shape(self.measured)
+        if not all(len(s) in (1, 2) for s in shapes) or shapes[0][1:] != shapes[1][1:]:
+            raise ValueError(
+                f"positions: expected shapes (d,) and (m,) or (d, k) and (m, k), got {shapes}"
+            )
+
+    def taper(self, d: int, m: int, dtype: jnp.dtype) -> Float[Array, "d m"]:
+        """Return the weight of every measurement for every coordinate.
+
+        Raises:
+            ValueError: another number of coordinates or components.
+        """
+        self._check(d, m)
+        return self._between(self.state, self.measured, dtype)
+
+    def among_state(self, d: int, dtype: jnp.dtype) -> Float[Array, "d d"]:
+        """Return the same taper between coordinates. Raises as `taper`."""
+        self._check(d, jnp.shape(self.measured)[0])
+        return self._between(self.state, self.state, dtype)
+
+    def _check(self, d: int, m: int) -> None:
+        found = jnp.shape(self.state)[0], jnp.shape(self.measured)[0]
+        if found != (d, m):
+            raise ValueError(
+                f"localisation: expected positions of {d} coordinates and {m} measurements, "
+                f"got {found[0]} and {found[1]}"
+            )
+
+    def _between(self, rows: Any, columns: Any, dtype: jnp.dtype) -> Float[Array, "r c"]:
+        a, b = (jnp.asarray(p, dtype).reshape(jnp.shape(p)[0], -1) for p in (rows, columns))
+        gap = jnp.abs(a[:, None] - b[None])
+        if self.period is not None:
+            period = jnp.broadcast_to(jnp.asarray(self.period, dtype), gap.shape)
+            gap = jnp.minimum(gap % period, (-gap) % period)
+        half_width = jnp.asarray(self.radius, dtype) * (10 / 3) ** 0.5
+        return gaspari_cohn(safe_sqrt(jnp.sum(gap**2, axis=2)) / half_width)
+
+
+def checked_localisation(value: Localisation) -> Localisation:
+    """Return the localisation; TypeError for anything else."""
+    if not isinstance(value, Localisation):
+        raise TypeError(f"localisation: expected a Localisation, got {value!r}")
+    return value

@@ -1,0 +1,41 @@
+"""The sizes of a reproduction."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import cast
+
+from .records import PlanRecord
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Sizes of a reproduction; `quick` is for a look, not for conclusions."""
+
+    members: tuple[int, ...] = (20, 50, 100, 250, 500, 1000)
+    tuning: tuple[int, ...] = tuple(range(1000, 1008))
+    scoring: tuple[int, ...] = tuple(range(10))
+    finalists: int = 6
+    w2_every: int = 5
+    num_cycles: int | None = None
+    every_bandwidth: int = 1  # 2 takes every other one of the grid
+
+    @classmethod
+    def quick(cls) -> Plan:
+        """Return a plan of a few minutes."""
+        return cls(
+            members=(20, 100),
+            tuning=tuple(range(1000, 1003)),
+            scoring=tuple(range(3)),
+            finalists=2,
+            w2_every=10,
+            every_bandwidth=2,
+        )
+
+    def of_members(self, members: tuple[int, ...] | None) -> Plan:
+        """Return the plan for other ensemble sizes."""
+        return self if members is None else dataclasses.replace(self, members=members)
+
+    def as_record(self) -> PlanRecord:
+        """Return the plan as plain numbers."""
+        return cast(PlanRecord, dataclasses.asdict(self))

@@ -1,0 +1,1 @@
+"""The published settings, one module each; `kdediff_jax.experiments.CATALOGUE` names them."""

@@ -1,0 +1,157 @@
+r"""Decompositions of stacks of matrices that cannot lock up XLA's threads on the CPU.
+
+jaxlib before 0.11.2 shares a large stack out over the CPU's thread pool and waits for it on one
+of the pool's own threads. As many such calls at once as there are threads (two independent ones on
+two cores, or one on each device of a sweep) wait for each other for ever. A stack that costs less
+than a bound of jaxlib's is decomposed on the spot, so there a larger one is taken in parts below
+it. Other platforms and later releases get the whole stack. Under `vmap` stacks are merged first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jaxlib.version
+from jax import lax
+from jax.custom_batching import custom_vmap
+
+from .._typing import Array, Float
+from .arrays import dot
+
+WAITS = tuple(int(part) for part in jaxlib.version.__version__.split(".")[:3]) < (0, 11, 2)
+AT_ONCE = 100_000  # operations; jaxlib waits from 200,000 by its own count, which ours exceeds
+
+
+def eigh(a: Float[Array, "*b n n"]) -> tuple[Float[Array, "*b n"], Float[Array, "*b n n"]]:
+    """Return eigenvalues in ascending order and eigenvectors (columns) of symmetric matrices."""
+    return _eigh(a)
+
+
+def cholesky(a: Float[Array, "*b n n"]) -> Float[Array, "*b n n"]:
+    """Return the lower Cholesky root L, L L^T = a; NaN where a is not positive definite."""
+    return _cholesky(a)
+
+
+def solve(a: Float[Array, "*b n n"], b: Float[Array, "*b n k"]) -> Float[Array, "*b n k"]:
+    """Return a^{-1} b."""
+    return lax.custom_linear_solve(
+        lambda x: dot(a, x),
+        b,
+        lambda _, b: _solve(a, b),
+        lambda _, b: _solve(_transpose(a), b),
+    )
+
+
+def solve_lower(root: Float[Array, "*b n n"], b: Float[Array, "*b n k"]) -> Float[Array, "*b n k"]:
+    """Return L^{-1} b for a lower triangular L; entries above its diagonal are not read."""
+    lower = jnp.tril(root)
+    return lax.custom_linear_solve(
+        lambda x: dot(lower, x),
+        b,
+        lambda _, b: _forward(lower, b),
+        lambda _, b: _backward(lower, b),
+    )
+
+
+def cho_solve(root: Float[Array, "*b n n"], b: Float[Array, "*b n k"]) -> Float[Array, "*b n k"]:
+    """Return (L L^T)^{-1} b."""
+    lower = jnp.tril(root)
+    half = solve_lower(lower, b)
+    return lax.custom_linear_solve(
+        lambda x: dot(_transpose(lower), x),
+        half,
+        lambda _, b: _backward(lower, b),
+        lambda _, b: _forward(lower, b),
+    )
+
+
+def _in_parts(function: Callable, cost: Callable[..., int]) -> Callable:
+    """Return `function` of matrices for stacks of them; `cost` counts the operations of one."""
+
+    @custom_vmap
+    def stack(*args: Array) -> Any:
+        size, part = args[0].shape[0], max(1, AT_ONCE // cost(*args))
+        whole = jax.vmap(function)
+        if size <= part or not WAITS:
+            return whole(*args)
+
+        def parts(*args):
+            return lax.map(lambda one: function(*one), args, batch_size=part)
+
+        return lax.platform_dependent(*args, cpu=parts, default=whole)
+
+    @stack.def_vmap
+    def merge(size: int, batched: Any, *args: Array) -> tuple[Any, Any]:
+        args = tuple(
+            a if b else jnp.broadcast_to(a, (size, *a.shape))
+            for a, b in zip(args, batched, strict=True)
+        )
+        out = stack(*(a.reshape(-1, *a.shape[2:]) for a in args))
+        out = jax.tree.map(lambda o: o.reshape(size, -1, *o.shape[1:]), out)
+        return out, jax.tree.map(lambda _: True, out)
+
+    def of_any_shape(*args: Array) -> Any:
+        leading = jnp.broadcast_shapes(*(a.shape[:-2] for a in args))
+        args = tuple(jnp.broadcast_to(a, (*leading, *a.shape[-2:])) for a in args)
+        out = stack(*(a.reshape(-1, *a.shape[-2:]) for a in args))
+        return jax.tree.map(lambda o: o.reshape(*leading, *o.shape[1:]), out)
+
+    return of_any_shape
+
+
+def _transpose(a: Array) -> Array:
+    return jnp.swapaxes(a, -1, -2)
+
+
+def _triangular(transposed: bool) -> Callable:
+    def one(root, b):
+        return lax.linalg.triangular_solve(
+            root, b, left_side=True, lower=True, transpose_a=transposed
+        )
+
+    return _in_parts(one, lambda root, b: root.shape[-1] ** 2 * max(b.shape[-2:]))
+
+
+_forward, _backward = _triangular(False), _triangular(True)
+_solve = _in_parts(jnp.linalg.solve, lambda a, b: a.shape[-1] ** 2 * sum(b.shape[-2:]))
+_eigh_values = _in_parts(jnp.linalg.eigh, lambda a: 5 * a.shape[-1] ** 3)
+_cholesky_values = _in_parts(jnp.linalg.cholesky, lambda a: a.shape[-1] ** 3)
+
+
+@jax.custom_jvp
+def _eigh(a: Array) -> tuple[Array, Array]:
+    values, vectors = _eigh_values(a)
+    return values, vectors
+
+
+@_eigh.defjvp
+def _eigh_tangent(primals: tuple, tangents: tuple) -> tuple:
+    # Giles 2008, 3.1: dl = diag(V^T dA V), dV = V (F * V^T dA V), F_ij = 1 / (l_j - l_i)
+    values, vectors = _eigh(*primals)
+    change = dot(_transpose(vectors), dot(_symmetric(tangents[0]), vectors))
+    unit = jnp.broadcast_to(jnp.eye(values.shape[-1], dtype=values.dtype), change.shape)
+    gap = values[..., None, :] - values[..., :, None]
+    turned = dot(vectors, (1 / (unit + gap) - unit) * change)
+    return (values, vectors), (jnp.diagonal(change, axis1=-2, axis2=-1), turned)
+
+
+@jax.custom_jvp
+def _cholesky(a: Array) -> Array:
+    return _cholesky_values(a)
+
+
+@_cholesky.defjvp
+def _cholesky_tangent(primals: tuple, tangents: tuple) -> tuple:
+    # Giles 2008, 4.1 (Murray 2016): dL = L Phi(L^{-1} dA L^{-T}), Phi: lower half, diagonal halved
+    root = _cholesky(*primals)
+    half = solve_lower(root, _symmetric(tangents[0]))
+    inner = _transpose(solve_lower(root, _transpose(half)))
+    unit = jnp.broadcast_to(jnp.eye(root.shape[-1], dtype=root.dtype), root.shape)
+    return root, dot(root, jnp.tril(inner) * (1 - 0.5 * unit))
+
+
+def _symmetric(a: Array) -> Array:
+    return 0.5 * (a + _transpose(a))

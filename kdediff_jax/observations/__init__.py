@@ -1,0 +1,31 @@
+"""Observations: simulators of the measurement, operators, and what a Kalman gain knows of them."""
+
+from .additive import (
+    AbstractAdditive,
+    AbstractAdditiveNoise,
+    GaussianObservation,
+    LaplaceObservation,
+    StudentTObservation,
+)
+from .base import AbstractLikelihood, AbstractObservation, sample_ensemble
+from .noise import AbstractNoise, AutoNoise, KnownNoise, PairedNoise, SampledNoise
+from .operators import Identity, Linear, Select
+
+__all__ = [
+    "AbstractAdditive",
+    "AbstractAdditiveNoise",
+    "AbstractLikelihood",
+    "AbstractNoise",
+    "AbstractObservation",
+    "AutoNoise",
+    "GaussianObservation",
+    "Identity",
+    "KnownNoise",
+    "LaplaceObservation",
+    "Linear",
+    "PairedNoise",
+    "SampledNoise",
+    "Select",
+    "StudentTObservation",
+    "sample_ensemble",
+]

@@ -1,0 +1,48 @@
+"""The observation protocol: a simulator of the measurement, and its density where it is known."""
+
+from __future__ import annotations
+
+import abc
+
+import equinox as eqx
+import jax
+
+from .._typing import Array, Float, Key, Scalar
+
+
+class AbstractObservation(eqx.Module):
+    """A simulator of the measurement, noise included: all that the paper's filter needs."""
+
+    @abc.abstractmethod
+    def sample(self, key: Key, x: Float[Array, " d"], t: Scalar) -> Float[Array, " m"]:
+        """Draw y given the state x at model time t."""
+
+
+class AbstractLikelihood(AbstractObservation):
+    """An observation whose density is known: SIR needs it."""
+
+    @abc.abstractmethod
+    def log_likelihood(self, y: Float[Array, " m"], x: Float[Array, " d"], t: Scalar) -> Scalar:
+        """Return log p(y | x); NaN components of y are missing and must say nothing."""
+
+
+def sample_ensemble(
+    observation: AbstractObservation, key: Key, ensemble: Float[Array, "n d"], t: Scalar
+) -> Float[Array, "n m"]:
+    """Draw one measurement per member.
+
+    Raises:
+        TypeError: the observation has no `sample`.
+        ValueError: `sample` does not return a vector.
+    """
+    if not callable(getattr(observation, "sample", None)):
+        raise TypeError(
+            f"observation: expected an observation with `sample`, got {type(observation).__name__}"
+        )
+    keys = jax.random.split(key, ensemble.shape[0])
+    simulated = jax.vmap(lambda k, x: observation.sample(k, x, t))(keys, ensemble)
+    if simulated.ndim != 2:
+        raise ValueError(
+            f"observation: expected `sample` to return a vector (m,), got {simulated.shape[1:]}"
+        )
+    return simulated

@@ -1,0 +1,143 @@
+r"""The error model: a measurement as a noise-free prediction and the covariance of its noise.
+
+Every Kalman scheme works with y = h(x) + e, Cov[e] = R. `ErrorModel` holds h and R, wherever they
+come from: stated by the observation, estimated from repeated simulated measurements, or from the
+pairs (x_i, y_i) of an archive by linear regression. Which of them is the choice of a rule in
+`kdediff_jax.observations.noise`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from .._typing import Array, Float, Key, Scalar, like
+from ..numerics import dot, solve, split_missing
+from .additive import AbstractAdditive
+from .base import AbstractLikelihood, AbstractObservation
+
+
+class ErrorModel(NamedTuple):
+    """What a scheme with a Kalman gain needs to know of a measurement.
+
+    Attributes:
+        predict: members [n d] -> noise-free predictions h(x_i) [n m], in the units of y.
+        covariance: R, of the noise.
+        log_likelihood: (y, members) -> log p(y | x_i) [n], where the density is known and not
+            Gaussian, else None.
+    """
+
+    predict: Callable[[Float[Array, "n d"]], Float[Array, "n m"]]
+    covariance: Float[Array, "m m"]
+    log_likelihood: Callable[[Array, Array], Array] | None = None
+
+    def log_components(
+        self, y: Float[Array, " m"], members: Float[Array, "n d"], variance: Float[Array, " m"]
+    ) -> Float[Array, "n m"]:
+        """Return log p(y_k | x_i) of every component by itself, up to a constant of each.
+
+        Args:
+            y: the measurement; NaN components get 0.
+            members: x_i.
+            variance: of the noise, positive; used where its density is not known.
+        """
+        known, measured = split_missing(y)
+        if self.log_likelihood is None:
+            densities = -0.5 * (known[None] - self.predict(members)) ** 2 / variance[None]
+        else:
+            # NaN components say nothing: a measurement of one component has that one's density
+            log_likelihood = self.log_likelihood
+            single = jnp.where(jnp.eye(y.shape[0], dtype=bool), y[None], jnp.nan)
+            densities = jax.vmap(lambda v: log_likelihood(v, members))(single).T
+        return jnp.where(measured[None], densities, 0)
+
+
+def from_statement(
+    observation: AbstractAdditive, forecast: Float[Array, "n d"], t: Scalar
+) -> ErrorModel:
+    """Return h and R as the observation states them, and its density where it is not Gaussian."""
+
+    def mean(points: Array) -> Array:
+        return jax.vmap(lambda x: observation.mean(x, t))(points)
+
+    m = jax.eval_shape(mean, forecast).shape[1]
+    r = observation.covariance(m, forecast.dtype, t)
+    return ErrorModel(mean, r, None if observation.gaussian else density(observation, t))
+
+
+def from_replicates(
+    observation: AbstractObservation,
+    key: Key,
+    forecast: Float[Array, "n d"],
+    t: Scalar,
+    replicates: int,
+) -> ErrorModel:
+    """Return h as the mean of some simulated measurements per member, R as their pooled covariance.
+
+    The keys belong to the member: a member that moves meets the same noise.
+
+    Raises:
+        ValueError: `sample` does not return a vector.
+    """
+    keys = jax.random.split(key, (forecast.shape[0], replicates))
+
+    def simulate(points: Array) -> Array:
+        replicated = jax.vmap(lambda k, x: observation.sample(k, x, t), in_axes=(0, None))
+        return jax.vmap(replicated)(keys, points)
+
+    simulated = simulate(forecast)
+    if simulated.ndim != 3:
+        raise ValueError(
+            f"observation: expected `sample` to return a vector (m,), got {simulated.shape[2:]}"
+        )
+    deviations = simulated - jnp.mean(simulated, axis=1, keepdims=True)
+    usable = jnp.all(jnp.isfinite(deviations), axis=(1, 2))
+    residual = jnp.where(usable[:, None, None], deviations, 0).reshape(-1, simulated.shape[2])
+    freedom = jnp.maximum(jnp.sum(usable), 1) * (replicates - 1)
+    covariance = dot(residual.T, residual) / like(residual, freedom)
+    return ErrorModel(lambda points: jnp.mean(simulate(points), axis=1), _floored(covariance))
+
+
+def from_pairs(forecast: Float[Array, "n d"], simulated: Float[Array, "n m"]) -> ErrorModel:
+    """Return prediction and noise from one simulated measurement per member, and no simulator.
+
+    h is the linear regression of the measurements on the members, with a ridge of one member's
+    weight; R is the covariance of its residuals, with the regression's degrees of freedom.
+    """
+    n = forecast.shape[0]
+    x_mean, y_mean = jnp.mean(forecast, axis=0), jnp.mean(simulated, axis=0)
+    x, y = forecast - x_mean[None], simulated - y_mean[None]
+    scale = jnp.sqrt(jnp.mean(x**2, axis=0))
+    scale = jnp.where(scale > 0, scale, 1)
+    z = x / scale[None]
+    gram = dot(z.T, z)
+    ridge = gram + jnp.eye(z.shape[1], dtype=z.dtype)
+    slope = solve(ridge, dot(z.T, y))
+    freedom = n - 1 - jnp.trace(solve(ridge, gram))
+    residual = y - dot(z, slope)
+    covariance = dot(residual.T, residual) / jnp.maximum(freedom, 1)
+
+    def predict(points: Array) -> Array:
+        return y_mean[None] + dot((points - x_mean[None]) / scale[None], slope)
+
+    return ErrorModel(predict, _floored(covariance))
+
+
+def density(observation: AbstractLikelihood, t: Scalar) -> Callable[[Array, Array], Array]:
+    """Return (y, members) -> log p(y | x_i) [n]."""
+
+    def log_likelihood(y: Array, members: Array) -> Array:
+        return jax.vmap(lambda x: observation.log_likelihood(y, x, t))(members)
+
+    return log_likelihood
+
+
+def _floored(covariance: Float[Array, "m m"]) -> Float[Array, "m m"]:
+    """Return the covariance with a floor: a component without noise is known to rounding only."""
+    variance = jnp.diagonal(covariance)
+    eps = jnp.finfo(covariance.dtype).eps
+    largest = jnp.max(variance)
+    return covariance + jnp.diag(eps * jnp.where(largest > 0, largest, 1) + 10 * eps * variance)

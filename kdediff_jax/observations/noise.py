@@ -1,0 +1,108 @@
+"""Where h and R of the error model come from: one rule, the same in every Kalman scheme."""
+
+from __future__ import annotations
+
+import abc
+
+import equinox as eqx
+
+from .._checks import choice, count
+from .._typing import Array, Float, Key, Scalar
+from .additive import AbstractAdditive
+from .base import AbstractLikelihood, AbstractObservation, sample_ensemble
+from .error_model import ErrorModel, density, from_pairs, from_replicates, from_statement
+
+
+class AbstractNoise(eqx.Module):
+    """A rule for the error model of a measurement. Calling it simulates what it needs."""
+
+    @abc.abstractmethod
+    def __call__(
+        self, observation: AbstractObservation, key: Key, forecast: Float[Array, "n d"], t: Scalar
+    ) -> ErrorModel:
+        """Return the error model at finite members."""
+
+
+class KnownNoise(AbstractNoise):
+    """Take h and R from the observation, an `AbstractAdditive`; TypeError for any other."""
+
+    def __call__(
+        self, observation: AbstractObservation, key: Key, forecast: Float[Array, "n d"], t: Scalar
+    ) -> ErrorModel:
+        """Return the stated h and R."""
+        if not isinstance(observation, AbstractAdditive):
+            raise TypeError(
+                "observation: expected one that states its mean and covariance (such as "
+                f"GaussianObservation) for noise='known', got {type(observation).__name__}"
+            )
+        return from_statement(observation, forecast, t)
+
+
+class SampledNoise(AbstractNoise):
+    """Use `sample` alone: h(x_i) is the mean of some draws per member, R their pooled covariance.
+
+    Args:
+        replicates: simulated measurements per member, at least two.
+    """
+
+    replicates: int = eqx.field(static=True, default=8)
+
+    def __check_init__(self) -> None:
+        """Check the number."""
+        count("replicates", self.replicates, 2)
+
+    def __call__(
+        self, observation: AbstractObservation, key: Key, forecast: Float[Array, "n d"], t: Scalar
+    ) -> ErrorModel:
+        """Return h and R from replicates."""
+        return from_replicates(observation, key, forecast, t, self.replicates)
+
+
+class PairedNoise(AbstractNoise):
+    """Use one simulated measurement per member, as the paper's EnKF: h and R by regression."""
+
+    def __call__(
+        self, observation: AbstractObservation, key: Key, forecast: Float[Array, "n d"], t: Scalar
+    ) -> ErrorModel:
+        """Return h and R from the pairs."""
+        return from_pairs(forecast, sample_ensemble(observation, key, forecast, t))
+
+
+class AutoNoise(AbstractNoise):
+    """Take what is known: h and R; else a density for the weights, and h and R from replicates.
+
+    Args:
+        replicates: simulated measurements per member where h and R are not stated.
+    """
+
+    replicates: int = eqx.field(static=True, default=8)
+
+    def __check_init__(self) -> None:
+        """Check the number."""
+        count("replicates", self.replicates, 2)
+
+    def __call__(
+        self, observation: AbstractObservation, key: Key, forecast: Float[Array, "n d"], t: Scalar
+    ) -> ErrorModel:
+        """Return the best error model that the observation allows."""
+        if isinstance(observation, AbstractAdditive):
+            return from_statement(observation, forecast, t)
+        model = from_replicates(observation, key, forecast, t, self.replicates)
+        if isinstance(observation, AbstractLikelihood):
+            return model._replace(log_likelihood=density(observation, t))
+        return model
+
+
+RULES = {"auto": AutoNoise, "known": KnownNoise, "sampled": SampledNoise, "pairs": PairedNoise}
+
+
+def as_noise(value: str | AbstractNoise) -> AbstractNoise:
+    """Return the rule that a name stands for; a rule as it is.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    if isinstance(value, AbstractNoise):
+        return value
+    choice("noise", value, RULES)
+    return RULES[value]()

@@ -1,0 +1,72 @@
+"""README's code runs, and the documents are those that the committed records make."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+
+import kdediff_jax as kd
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+DOCUMENTS = ("README.md", "benchmarks/README.md", "benchmarks/RESULTS.md")
+
+
+def block(name):
+    inside = README.read_text().split(f"<!-- {name}:start -->")[1].split(f"<!-- {name}:end -->")[0]
+    return re.search(r"```python\n(.*?)```", inside, re.DOTALL).group(1)
+
+
+def test_example_runs(capsys):
+    code = block("example")
+    assert len(code.strip().splitlines()) <= 20
+    exec(compile(code.replace("num_cycles=100", "num_cycles=5"), "README.md", "exec"), {})
+    assert "energy score" in capsys.readouterr().out
+
+
+def test_own_model_runs(key):
+    space = {"kd": kd, "jax": jax}
+    exec(compile(block("own-model"), "README.md", "exec"), space)
+    ensemble = jax.random.normal(key, (20, 2))
+    observation = kd.GaussianObservation(kd.Select((0,)), 0.5)
+    result = kd.assimilate(
+        key, space["Decay"](), observation, kd.EnKF(), ensemble, jax.numpy.zeros((3, 1))
+    )
+    assert result.raise_if_failed().mean.shape == (3, 2)
+
+
+def test_documents_are_those_of_the_records():
+    script = ROOT / "benchmarks" / "report" / "readme.py"
+    done = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_readme_is_short_and_has_one_measured_table():
+    text = README.read_text()
+    assert len(text.splitlines()) <= 200
+    inside = text.split("<!-- measured:start -->")[1].split("<!-- measured:end -->")[0]
+    assert len(re.findall(r"^\| --- ", inside, re.MULTILINE)) == 1
+
+
+def fragment(heading):
+    """Return what a link to a heading is called: that of GitHub."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("source", DOCUMENTS)
+def test_relative_links_exist(source):
+    path = ROOT / source
+    links = re.findall(r"\]\((?!http)([^)]+)\)", path.read_text())
+    assert links
+    for link in links:
+        name, _, part = link.partition("#")
+        target = path.parent / name if name else path
+        assert target.exists(), link
+        if part:
+            headings = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE)
+            assert part in map(fragment, headings), link

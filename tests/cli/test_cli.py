@@ -1,0 +1,208 @@
+"""The command line as its users meet it: output, files, and what it says to bad input."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from kdediff_jax import results
+from kdediff_jax.cli.app import app, keep_programs
+from kdediff_jax.experiments import CATALOGUE, FILTERS
+
+QUICK = ["--cycles", "4", "-n", "20"]
+
+
+@pytest.fixture
+def invoke(monkeypatch):
+    """Run a command in this process; a wide terminal keeps the tables on one line."""
+    monkeypatch.setenv("COLUMNS", "200")
+    return lambda *arguments: CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+@pytest.fixture(autouse=True)
+def small_reference(monkeypatch):
+    """A reference posterior of 2,000 particles: the tests look at the plumbing."""
+    from kdediff_jax import experiments
+
+    load = experiments.load
+
+    def small(name):
+        import dataclasses
+
+        experiment = load(name)
+        few = min(experiment.reference_particles, 2000)
+        return dataclasses.replace(experiment, reference_particles=few)
+
+    monkeypatch.setattr(experiments, "load", small)
+
+
+def test_help_needs_no_jax():
+    code = (
+        "import sys; sys.argv = ['kdediff', '--help']\n"
+        "from kdediff_jax.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as stop: assert not stop.code\n"
+        "assert 'jax' not in sys.modules and 'matplotlib' not in sys.modules"
+    )
+    begin = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "run" in done.stdout and "list" in done.stdout
+    assert time.perf_counter() - begin < 10  # about half a second alone on a machine
+
+
+def test_list_names_everything(invoke):
+    shown = invoke("list")
+    assert shown.exit_code == 0
+    assert all(name in shown.output for name in (*CATALOGUE, *FILTERS))
+    lines = [line for line in shown.output.splitlines() if line.strip()]
+    filters = lines[[line.split()[0] for line in lines].index("filter") + 1 :]
+    assert [line.split()[0] for line in filters] == list(FILTERS)
+    assert ["recommended" in line for line in filters[:3]] == [True, True, False]
+
+
+@pytest.mark.parametrize("name", ["toy-bimodal", "linear-gaussian", "lorenz63-full"])
+def test_run_writes_result_and_picture(invoke, tmp_path, name):
+    shown = invoke("run", name, *QUICK, "-o", tmp_path, "--seed", 3)
+    assert shown.exit_code == 0, shown.output
+    assert all(column in shown.output for column in ("W2", "energy", "compile s", "run s"))
+    data = results.read(tmp_path / f"{name}.nc")
+    assert list(data["filter"].values) == ["enkpf", "kde", "enkf", "sir"]
+    assert data["analysis"].shape[:3] == (4, 4, 20)
+    assert np.isfinite(data["analysis"]).all() and np.isfinite(data["score_w2"]).all()
+    assert (data["ok"] == 1).all()
+    assert data.attrs["seed"] == 3 and data.attrs["x64"] == 0
+    for word in ("state_bandwidth", "obs_bandwidth", "stepsize_controller", "tau_max"):
+        assert word in data.attrs["settings"]
+    picture = (tmp_path / f"{name}.png").read_bytes()
+    assert picture.startswith(b"\x89PNG") and len(picture) > 20_000
+    assert not [p for p in tmp_path.iterdir() if p.suffix not in (".nc", ".png")]
+
+
+def test_localised_experiments_run_the_localised_filters(invoke, tmp_path):
+    shown = invoke("run", "bao2024", "--cycles", 2, "-n", 10, "-o", tmp_path)
+    assert shown.exit_code == 0, shown.output
+    data = results.read(tmp_path / "bao2024.nc")
+    assert list(data["filter"].values) == ["lenkpf", "kde", "letkf", "sir"]
+    assert "rotation_angle" in data.attrs["settings"]
+
+
+def test_an_option_goes_to_the_filters_that_use_it(invoke, tmp_path):
+    chosen = ("-f", "enkpf", "-f", "enkf", "-f", "sir")
+    options = ("--kernel-width", 0.4, "--inflation", 1.25, "--jitter", 0.75)
+    shown = invoke("run", "toy-bimodal", *QUICK, *chosen, *options, "-o", tmp_path)
+    assert shown.exit_code == 0, shown.output
+    settings = results.read(tmp_path / "toy-bimodal.nc").attrs["settings"]
+    for part in ('"kernel_width": 0.4', '"inflation": 1.25', '"jitter": 0.75'):
+        assert part in settings
+
+
+def test_same_seed_same_numbers(invoke, tmp_path):
+    ensembles = []
+    for folder in ("a", "b"):
+        assert (
+            invoke("run", "toy-bimodal", *QUICK, "-f", "kde", "-o", tmp_path / folder).exit_code
+            == 0
+        )
+        ensembles.append(results.read(tmp_path / folder / "toy-bimodal.nc")["analysis"].values)
+    np.testing.assert_array_equal(*ensembles)
+
+
+def test_options_reach_the_filter(invoke, tmp_path):
+    arguments = [
+        "--state-bandwidth",
+        0.07,
+        "--obs-bandwidth",
+        0.3,
+        "--tau-max",
+        12,
+        "--start",
+        "prior",
+    ]
+    shown = invoke(
+        "run", "toy-bimodal", *QUICK, "-f", "kde", *arguments, "--tolerance", 1e-4, "-o", tmp_path
+    )
+    assert shown.exit_code == 0, shown.output
+    settings = results.read(tmp_path / "toy-bimodal.nc").attrs["settings"]
+    for part in (
+        '"state_bandwidth": 0.07',
+        '"tau_max": 12.0',
+        '"start": "prior"',
+        '"tolerance": 0.0001',
+    ):
+        assert part in settings
+
+
+def test_x64_runs_in_float64(tmp_path):
+    command = [sys.executable, "-m", "kdediff_jax", "run", "linear-gaussian", *QUICK]
+    done = subprocess.run(
+        [*command, "-f", "enkf", "--x64", "-o", str(tmp_path)], capture_output=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    data = results.read(tmp_path / "linear-gaussian.nc")
+    assert data["analysis"].dtype == np.float64 and data.attrs["x64"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "lorenz63z"], "Did you mean lorenz63-z?"),
+        (["run", "toy-bimodal", "-f", "enfk"], "Did you mean enkf?"),
+        (["run", "toy-bimodal", "-f", "kde", "-f", "kde"], "each filter once"),
+        (["run", "toy-bimodal", "--state-bandwidth", "0"], "state_bandwidth: expected"),
+        (["run", "toy-bimodal", "--obs-bandwidth", "-1"], "obs_bandwidth: expected"),
+        (["run", "toy-bimodal", "--jitter", "-1"], "jitter: expected"),
+        (["run", "toy-bimodal", "--inflation", "nan"], "inflation: expected"),
+        (["run", "toy-bimodal", "--tau-max", "0"], "tau_max: expected"),
+        (["run", "toy-bimodal", "-n", "20", "--tau-max", "0.01"], "tau_max: expected more than"),
+        (["run", "toy-bimodal", "--tolerance", "2"], "tolerance: expected"),
+        (["run", "toy-bimodal", "--start", "priory"], "Did you mean prior?"),
+        (["run", "toy-bimodal", "--kernel-width", "0"], "kernel_width: expected"),
+        (["run", "toy-bimodal", "-f", "lenkpf"], "needs an experiment with a localisation"),
+        (["run", "toy-bimodal", "-f", "kde", "--jitter", "1"], "--jitter: none of the filters kde"),
+        (["run", "toy-bimodal", "-f", "sir", "--tau-max", "9"], "--tau-max: expected kde among"),
+        (["run", "toy-bimodal", "-f", "sir", "--start", "prior"], "--start: expected kde among"),
+    ],
+)
+def test_bad_options_are_named_and_write_nothing(invoke, tmp_path, arguments, message):
+    shown = invoke(*arguments, "-o", tmp_path)
+    assert shown.exit_code == 2
+    assert message in shown.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_unwritable_folder_is_said_before_the_run(invoke, tmp_path, monkeypatch):
+    from kdediff_jax.cli import app as module
+
+    (tmp_path / "file").write_text("")
+    monkeypatch.setitem(sys.modules, "kdediff_jax.cli.run", None)  # importing it would fail
+    shown = invoke("run", "toy-bimodal", "-o", tmp_path / "file" / "below")
+    assert shown.exit_code == 2 and "is not a folder" in shown.output
+    assert module.app is app
+
+
+def test_existing_results_need_force(invoke, tmp_path):
+    (tmp_path / "toy-bimodal.nc").write_bytes(b"precious")
+    shown = invoke("run", "toy-bimodal", *QUICK, "-f", "enkf", "-o", tmp_path)
+    assert shown.exit_code == 2 and "--force" in shown.output
+    assert (tmp_path / "toy-bimodal.nc").read_bytes() == b"precious"
+    shown = invoke("run", "toy-bimodal", *QUICK, "-f", "enkf", "-o", tmp_path, "--force")
+    assert shown.exit_code == 0, shown.output
+    assert results.read(tmp_path / "toy-bimodal.nc").sizes["cycle"] == 4
+
+
+def test_programs_are_kept_in_the_cache_unless_jax_is_told_otherwise(monkeypatch, tmp_path):
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "to be restored")
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    keep_programs()
+    assert os.environ["JAX_COMPILATION_CACHE_DIR"] == str(tmp_path / "kdediff")
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "elsewhere")
+    keep_programs()
+    assert os.environ["JAX_COMPILATION_CACHE_DIR"] == "elsewhere"
