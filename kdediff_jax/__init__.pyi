@@ -28,6 +28,9 @@ from .analysis.base import AnalysisInfo as AnalysisInfo
 from .analysis.base import Outcome as Outcome
 from .analysis.enkf import EnKF as EnKF
 from .analysis.enkpf.kalman_moves import LocalGain as LocalGain
+from .analysis.enkpf.kernel_shape import AbstractKernelShape as AbstractKernelShape
+from .analysis.enkpf.kernel_shape import ForecastShape as ForecastShape
+from .analysis.enkpf.kernel_shape import WeightedShape as WeightedShape
 from .analysis.enkpf.kernel_width import AbstractKernelWidth as AbstractKernelWidth
 from .analysis.enkpf.kernel_width import FixedWidth as FixedWidth
 from .analysis.enkpf.kernel_width import SilvermanWidth as SilvermanWidth

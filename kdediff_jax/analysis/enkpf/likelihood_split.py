@@ -166,8 +166,8 @@ def joint_features(candidates: Mixture) -> Float[Array, "g f"]:
     upper = np.triu_indices(d)
     return jnp.concatenate(
         [
-            first / _unit(jnp.var(z[-1], axis=0)),
-            second[:, upper[0], upper[1]] / _unit(variance[upper]),
+            first / _unit(jnp.var(z[-1], axis=0))[None],
+            second[:, upper[0], upper[1]] / _unit(variance[upper])[None],
         ],
         axis=1,
     )
@@ -182,11 +182,11 @@ def coordinate_features(
     variance among those.
     """
     last = members[-1]
-    z = (members - jnp.mean(last, axis=0)) / standard_deviation(last)
+    z = (members - jnp.mean(last, axis=0)[None, None]) / standard_deviation(last)[None, None]
     powers = jnp.concatenate([z, z**2], axis=2)
     weights = jnp.swapaxes(jnp.exp(log_weights), 1, 2)
     estimates = jnp.sum(jnp.concatenate([weights, weights], axis=2) * powers, axis=1)
-    return estimates / _unit(jnp.var(powers[-1], axis=0))
+    return estimates / _unit(jnp.var(powers[-1], axis=0))[None]
 
 
 def _unit(variance: Float[Array, " f"]) -> Float[Array, " f"]:

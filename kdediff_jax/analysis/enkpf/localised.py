@@ -156,7 +156,7 @@ def local_moves(
     moved, freedom = local_transform(
         forecast.anomalies, forecast.deviations, innovation, taper, variances, shares
     )
-    return jnp.mean(members, axis=0) + moved, freedom
+    return jnp.mean(members, axis=0)[None, None] + moved, freedom
 
 
 def local_weights(

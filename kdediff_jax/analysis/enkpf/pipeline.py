@@ -24,9 +24,10 @@ from ...samplers import AbstractSampler, ExactMixture
 from ..base import AbstractKalmanAnalysis, Outcome
 from ..predict import Predicted
 from .kalman_moves import LocalGain, Surrogate, kalman_moves, surrogate
+from .kernel_shape import AbstractKernelShape, WeightedShape
 from .kernel_width import AbstractKernelWidth, as_kernel_width
 from .likelihood_split import AbstractLikelihoodSplit, as_split, joint_features
-from .mixture import Mixture, draw, weigh
+from .mixture import Mixture, draw
 from .mode_masses import ModeMasses
 from .spread_correction import SpreadCorrection
 
@@ -47,6 +48,7 @@ class EnKPF(AbstractKalmanAnalysis):
             [0, 1], a rule (`AbstractLikelihoodSplit`), or None for `LikelihoodSplit()`.
         kernel_width: h, a number in (0, 1] in units of the ensemble's spread, a rule
             (`AbstractKernelWidth`), or None for `SilvermanWidth()`.
+        kernel_shape: whose covariance the kernel has.
         gain: whose neighbourhoods give the Kalman gains.
         spread_correction: what innovations say of the forecast's spread.
         mode_masses: how far weights may change the masses of two separate modes.
@@ -67,6 +69,7 @@ class EnKPF(AbstractKalmanAnalysis):
     kernel_width: AbstractKernelWidth = eqx.field(
         converter=as_kernel_width, kw_only=True, default=None
     )
+    kernel_shape: AbstractKernelShape = eqx.field(kw_only=True, default_factory=WeightedShape)
     gain: LocalGain = eqx.field(kw_only=True, default_factory=LocalGain)
     spread_correction: SpreadCorrection = eqx.field(kw_only=True, default_factory=SpreadCorrection)
     mode_masses: ModeMasses = eqx.field(kw_only=True, default_factory=ModeMasses)
@@ -86,8 +89,8 @@ class EnKPF(AbstractKalmanAnalysis):
         measurement = surrogate(forecast, self.gaussian_surrogate)
         shares = like(forecast.members, self.kalman_share.shares)
         moved = kalman_moves(move_key, forecast, measurement, shares, self.gain)
-        chosen = split(forecast, moved, shares, self.kalman_share, self.kernel_width)
-        mixture = weigh(chosen.forecast, chosen.width, 1 - chosen.share)
+        chosen = self._split(forecast, moved, shares)
+        mixture = self.kernel_shape(chosen.forecast, chosen.width, 1 - chosen.share)
         log_weights = self.mode_masses(
             mixture.means, mixture.log_weights, forecast, measurement.y, measurement.noise
         )
@@ -102,6 +105,28 @@ class EnKPF(AbstractKalmanAnalysis):
             stats.ok,
         )
 
+    def _split(
+        self, forecast: Predicted, moved: Float[Array, "g n d"], shares: Float[Array, " g"]
+    ) -> Split:
+        """Compare the posteriors of all shares, and take one.
+
+        All have the kernel width that the largest loss of members asks for; the one taken then has
+        that of its own loss.
+        """
+        n, d = forecast.members.shape
+        widest = self.kernel_width(n, d, like(shares, self.kalman_share.largest_loss(n, d)))
+
+        def posterior(members: Array, share: Array) -> Mixture:
+            return self.kernel_shape(forecast.at(members), widest, 1 - share)
+
+        candidates = jax.vmap(posterior)(moved, shares)
+        sizes = kde.effective_sample_size(candidates.log_weights)
+        usable = jnp.sum(forecast.alive, dtype=sizes.dtype)
+        noise = d * (1 / sizes - 1 / usable)
+        place = self.kalman_share.choose(joint_features(candidates), noise, noise * usable / n)
+        width = self.kernel_width(n, d, 1 - sizes[place] / usable)
+        return Split(shares[place], forecast.at(moved[place]), width)
+
     def _factor(self, forecast: Predicted, measurement: Surrogate) -> Scalar:
         """Return the factor of the analysis anomalies."""
         signal = whole_ensemble(forecast.anomalies, forecast.deviations).signal[0]
@@ -115,35 +140,3 @@ class Split(NamedTuple):
     share: Scalar
     forecast: Predicted
     width: Scalar
-
-
-def split(
-    forecast: Predicted,
-    moved: Float[Array, "g n d"],
-    shares: Float[Array, " g"],
-    rule: AbstractLikelihoodSplit,
-    kernel_width: AbstractKernelWidth,
-) -> Split:
-    """Compare the posteriors of all shares, and take one.
-
-    Args:
-        forecast: before it moves.
-        moved: the members after every share.
-        shares: g.
-        rule: for the choice.
-        kernel_width: for the posteriors: all have the width that the largest loss of members asks
-            for, the one taken that of its own.
-    """
-    n, d = forecast.members.shape
-    widest = kernel_width(n, d, like(shares, rule.largest_loss(n, d)))
-
-    def posterior(members: Array, share: Array) -> Mixture:
-        return weigh(forecast.at(members), widest, 1 - share)
-
-    candidates = jax.vmap(posterior)(moved, shares)
-    sizes = kde.effective_sample_size(candidates.log_weights)
-    usable = jnp.sum(forecast.alive, dtype=sizes.dtype)
-    noise = d * (1 / sizes - 1 / usable)
-    place = rule.choose(joint_features(candidates), noise, noise * usable / n)
-    width = kernel_width(n, d, 1 - sizes[place] / usable)
-    return Split(shares[place], forecast.at(moved[place]), width)

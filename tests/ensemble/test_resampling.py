@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kdediff_jax.analysis.resampling import SCHEMES, resample, sort_along_principal_axis
+from kdediff_jax.ensemble.resampling import SCHEMES, resample, sort_along_principal_axis
 
 WEIGHTS = np.array([0.0, 0.31, 0.0, 0.02, 0.27, 0.0, 0.4, 0.0])
 REPEATS = 2000

@@ -9,9 +9,9 @@ from scipy.optimize import brentq
 from scipy.stats import norm
 
 from kdediff_jax import kde, pairwise
-from kdediff_jax.analysis.marginal import reweight
+from kdediff_jax.samplers.marginal_flow import marginal_flow
 
-move = jax.jit(reweight)
+move = jax.jit(marginal_flow)
 
 
 def problem(key, n=40, dtype=jnp.float64):
@@ -110,7 +110,7 @@ def test_gradients_are_finite_differences(x64, key):
     x, log_weights = problem(key, 9)
 
     def total(x, logits, h):
-        return jnp.sum(jnp.sin(reweight(x, jax.nn.log_softmax(logits), h)))
+        return jnp.sum(jnp.sin(marginal_flow(x, jax.nn.log_softmax(logits), h)))
 
     gradients = jax.grad(total, argnums=(0, 1, 2))(x, log_weights, jnp.asarray(0.4))
     steps = (jnp.eye(9)[2], jnp.zeros(9), 0.0), (jnp.zeros(9), jnp.eye(9)[4], 0.0)

@@ -1,0 +1,105 @@
+r"""Whose covariance the kernel has: the forecast's, or that of the weighted members.
+
+`mixture.weigh` smooths with h^2 P, P the forecast's covariance. Where the weights have narrowed or
+bent the posterior, that is too wide and of the wrong shape. Liu and West (2001) take the covariance
+of the weighted members: with the weights of a particle filter, mu and C the weighted mean and
+covariance, and k = 1.5 h,
+
+    means mu + sqrt(1 - k^2) (x_i - mu),   covariance k^2 C,
+
+which keeps mu and C. But the C of few members is noise, and a filter that trusts it can lose the
+truth. So the two are mixed, component by component (weights by their logarithms), with the part
+
+    lambda = min(1, 3 (d + 1) / ESS)
+
+for the forecast's kernel: all of it where fewer effective members are left than three for each of
+the d means and one for the scale.
+"""
+
+from __future__ import annotations
+
+import abc
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from ... import kde
+from ..._checks import concrete, positive
+from ..._typing import Array, Float, Number, Scalar, like, tunable
+from ...bandwidths import moment_shrinkage
+from ...ensemble.covariance import shrunk
+from ...numerics import dot, floored_root
+from ..predict import Predicted
+from .mixture import Mixture, weigh
+
+
+class AbstractKernelShape(eqx.Module):
+    """A rule for the posterior mixture of a forecast."""
+
+    @abc.abstractmethod
+    def __call__(self, forecast: Predicted, width: Scalar, share: Scalar) -> Mixture:
+        """Return the mixture for a kernel width h, a share of the log-likelihood counting."""
+
+
+class ForecastShape(AbstractKernelShape):
+    """The kernel has the forecast's covariance: h = 1 is the ensemble Kalman update."""
+
+    def __call__(self, forecast: Predicted, width: Scalar, share: Scalar) -> Mixture:
+        """Return the mixture."""
+        return weigh(forecast, width, share)
+
+
+class WeightedShape(AbstractKernelShape):
+    """The kernel has the weighted members' covariance, as far as they can estimate it.
+
+    Args:
+        members_per_direction: effective members for each of d + 1 directions from which on the
+            weighted members have a say; infinity for `ForecastShape`.
+        width_ratio: k / h, how much wider the kernel of the weighted members is.
+
+    Raises:
+        ValueError: a number that is not positive.
+    """
+
+    members_per_direction: Number = tunable(3.0)
+    width_ratio: Number = tunable(1.5)
+
+    def __check_init__(self) -> None:
+        """Check the numbers."""
+        positive("width_ratio", self.width_ratio)
+        known = concrete(self.members_per_direction)
+        if known is not None and not (known > 0).all():
+            raise ValueError(
+                f"members_per_direction: expected a positive number, got {known.tolist()}"
+            )
+
+    def __call__(self, forecast: Predicted, width: Scalar, share: Scalar) -> Mixture:
+        """Return the mixture between the forecast's kernel and that of the weighted members."""
+        smoothed, particles = weigh(forecast, width, share), weigh(forecast, 0.0, share)
+        n, d = particles.means.shape
+        mean, covariance = _weighted_moments(particles)
+        wider = jnp.minimum(like(width, self.width_ratio) * width, 1)
+        size = kde.effective_sample_size(particles.log_weights)
+        part = jnp.clip(like(width, self.members_per_direction) * (d + 1) / size, 0, 1)
+
+        def between(own: Array, other: Array) -> Float[Array, "..."]:
+            return (1 - part) * own + part * other
+
+        own_means = mean + moment_shrinkage(wider) * (particles.means - mean)
+        covariance = between(wider**2 * covariance, dot(smoothed.root, smoothed.root.T))
+        least = jnp.finfo(mean.dtype).min / 4  # finite: 0 times -inf is no number
+        finite = (jnp.maximum(m.log_weights, least) for m in (particles, smoothed))
+        dead = jnp.isneginf(smoothed.log_weights)
+        log_weights = jax.nn.log_softmax(jnp.where(dead, -jnp.inf, between(*finite)))
+        root = floored_root(shrunk(covariance, n))
+        return Mixture(between(own_means, smoothed.means), log_weights, root)
+
+
+def _weighted_moments(mixture: Mixture) -> tuple[Float[Array, "1 d"], Float[Array, "d d"]]:
+    """Return mean and covariance of the components (unbiased for ESS equally weighted members)."""
+    weights = jnp.exp(mixture.log_weights)[:, None]
+    mean = jnp.sum(weights * mixture.means, axis=0, keepdims=True)
+    anomalies = mixture.means - mean
+    bias = jnp.maximum(1 - 1 / kde.effective_sample_size(mixture.log_weights), 0.1)
+    return mean, dot((weights * anomalies).T, anomalies) / bias

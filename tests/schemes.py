@@ -1,0 +1,150 @@
+"""Every scheme of the package, on a problem of its size: a new one is tested by being listed here.
+
+`SCHEMES` feeds `analysis/test_protocol.py`. A builder gets a `Problem`, an array pytree, so that one
+compiled program of a scheme (`analysed`) serves every test: other units, masks and missing
+components are other numbers.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import kdediff_jax as kd
+
+MEMBERS = 24
+
+
+class Problem(NamedTuple):
+    """A linear measurement of the state on a line, coordinate j at j, component k at 2 k.
+
+    Attributes:
+        matrix, std: of the Gaussian measurement.
+        state_units, obs_units: of each coordinate and component, for bandwidths that are numbers.
+        radius: of the localisation.
+    """
+
+    matrix: jax.Array
+    std: jax.Array
+    state_units: jax.Array
+    obs_units: jax.Array
+    radius: jax.Array
+
+    @property
+    def observation(self):
+        return kd.GaussianObservation(kd.Linear(self.matrix), self.std)
+
+    @property
+    def localisation(self):
+        m, d = self.matrix.shape
+        return kd.Localisation(np.arange(d, dtype=float), 2.0 * np.arange(m), self.radius)
+
+    def scaled(self, state, obs):
+        """Return the same in other units: a coordinate x is given as `state` x, y as `obs` y."""
+        state, obs = (jnp.asarray(units, self.matrix.dtype) for units in (state, obs))
+        return self._replace(
+            matrix=obs[:, None] * self.matrix / state[None],
+            std=obs * self.std,
+            state_units=state * self.state_units,
+            obs_units=obs * self.obs_units,
+        )
+
+
+class Scheme(NamedTuple):
+    """How a scheme is built, and what may be asked of it.
+
+    Attributes:
+        build: of a problem.
+        localised: it is tried on eight coordinates, else on three.
+        weighted: a member may weigh nothing; else every member counts, stand-ins included.
+        deterministic: the random key does not matter.
+        turned: its draws follow principal axes of the state's own units, so that other units change
+            the draws, though not their law.
+    """
+
+    build: Callable[[Problem], kd.AbstractAnalysis]
+    localised: bool = False
+    weighted: bool = True
+    deterministic: bool = False
+    turned: bool = False
+
+
+def _fixed(sampler=None):
+    def build(p):
+        return kd.KDEDiffusion(0.4 * p.state_units, 0.6 * p.obs_units, sampler=sampler)
+
+    return build
+
+
+SCHEMES = {
+    "enkpf": Scheme(lambda p: kd.EnKPF()),
+    "enkpf, share 0": Scheme(lambda p: kd.EnKPF(kalman_share=0.0)),
+    "lenkpf": Scheme(lambda p: kd.LEnKPF(p.localisation), localised=True),
+    "enkf": Scheme(lambda p: kd.EnKF(inflation=1.05), weighted=False),
+    "enkf, sampled": Scheme(lambda p: kd.EnKF(noise="sampled"), weighted=False),
+    "enkf, pairs": Scheme(lambda p: kd.EnKF(noise="pairs"), weighted=False),
+    "etkf": Scheme(lambda p: kd.ETKF(), weighted=False, deterministic=True),
+    "letkf": Scheme(
+        lambda p: kd.LETKF(p.localisation), localised=True, weighted=False, deterministic=True
+    ),
+    "sir": Scheme(lambda p: kd.SIR(jitter=0.5), turned=True),
+    "kde": Scheme(lambda p: kd.KDEDiffusion()),
+    "kde, flow": Scheme(_fixed()),
+    "kde, mixture": Scheme(_fixed(kd.ExactMixture()), turned=True),
+    "kde, sde": Scheme(_fixed(kd.ReverseSDE(num_steps=20))),
+    "kde, whitened": Scheme(lambda p: kd.KDEDiffusion(0.4, 0.6, scaling="whitened")),
+}
+UPDATED = tuple(name for name in SCHEMES if name != "sir")  # those that pairs are enough for
+
+
+def size(name):
+    """Return (d, m) of the problem that a scheme is tried on."""
+    return (8, 4) if SCHEMES[name].localised else (3, 2)
+
+
+def problem(name, dtype="float64"):
+    """Return the problem that a scheme is tried on."""
+    d, m = size(name)
+    if SCHEMES[name].localised:
+        matrix, std = np.eye(d)[::2], np.full(m, 0.5)
+    else:
+        matrix, std = np.array([[1.0, 0.5, 0.0], [0.0, 1.0, -1.0]]), np.array([0.7, 0.4])
+    return Problem(*(jnp.asarray(x, dtype) for x in (matrix, std, np.ones(d), np.ones(m), 1.0)))
+
+
+def data(name, dtype="float64"):
+    """Return a forecast with correlated coordinates, away from the origin, and a measurement."""
+    d, m = size(name)
+    rng = np.random.default_rng(7)
+    forecast = rng.normal(size=(MEMBERS, d)) @ (np.eye(d) + 0.4 * np.eye(d, k=1)) + 1
+    return jnp.asarray(forecast, dtype), jnp.asarray(0.5 + 0.7 * rng.normal(size=m), dtype)
+
+
+def quick(function):
+    """Compile without LLVM's optimisation: most of the cost of a test of this size."""
+    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
+
+
+@functools.cache
+def analysed(name):
+    """Return the compiled (key, forecast, y, problem) -> analysis, info of a scheme."""
+
+    def call(key, forecast, y, problem):
+        return SCHEMES[name].build(problem)(key, forecast, y, problem.observation)
+
+    return quick(call)
+
+
+@functools.cache
+def updated(name):
+    """Return the compiled (key, forecast, simulated, y, problem) -> analysis, info from pairs."""
+
+    def call(key, forecast, simulated, y, problem):
+        return SCHEMES[name].build(problem).update(key, forecast, simulated, y)
+
+    return quick(call)
