@@ -1,59 +1,51 @@
-"""The house rules of the package: who may import whom, and how long a module may be."""
+"""The house rules of the package: who may import whom, how long things may be, what is done where.
+
+One test reads every module by `ast` and reports all violations at once.
+"""
 
 from __future__ import annotations
 
 import ast
 from pathlib import Path
 
-import pytest
-
 import kdediff_jax
 
-# A module imports only from rows above its own, or from the module named first in its own row.
-# A package's name stands for its modules that are not listed themselves.
+# A module imports only from rows above its own, and freely inside its own unit. A unit is an entry
+# of this table: a package's name stands for those of its modules that are not listed themselves.
 ROWS = (
-    ("_typing", "_checks"),
-    ("_linalg",),
+    ("_typing",),
+    ("_checks", "numerics"),
+    ("pairwise", "latents", "schedules", "dynamics", "sweeping", "tuning", "plots"),
+    ("fused", "metrics"),
+    ("kde", "observations", "kalman"),
+    ("bandwidths",),
+    ("leave_one_out", "ensemble"),
+    ("samplers",),
+    ("analysis.predict",),
+    ("analysis.base",),
     (
-        *("pairwise", "schedules", "latents", "metrics", "sweeping", "tuning", "plots"),
-        "dynamics.integrators",
+        *("analysis", "analysis.enkf", "analysis.etkf", "analysis.letkf", "analysis.sir"),
+        *("analysis.kde_diffusion", "analysis.enkpf"),
     ),
-    (
-        *("dynamics.base", "dynamics", "fused", "kde", "observations"),
-        *("analysis.resampling", "analysis.inflation", "analysis.localisation"),
-    ),
-    (
-        *(
-            "bandwidths",
-            "leave_one_out",
-            "kalman",
-            "samplers.exponential",
-            "samplers.first_step",
-            "heavy_tails",
-        ),
-        *("analysis.noise", "analysis.gains", "analysis.sites"),
-    ),
-    (
-        *("samplers.base", "samplers", "analysis.covariance_kernel"),
-        *("analysis.transform", "analysis.marginal", "analysis.modes"),
-    ),
-    (
-        *("analysis.shares", "analysis.innovations", "analysis.weighted_kernel"),
-        *("analysis.rotation", "samplers.sharded"),
-    ),
-    ("analysis.bridge",),
-    ("analysis.local_bridge",),
-    ("analysis.base", "analysis", "analysis.product_kernel", "twin"),
-    ("analysis.kde_diffusion",),
-    ("assimilation", "results"),
+    ("twin", "assimilation", "results"),
     ("experiments", ""),  # "": the top module, which loads names lazily and has no imports
-    ("cli", "__main__"),
+    ("cli",),
+    ("__main__",),
 )
-HOUSES = ("metrics", "plots", "sweeping", "results", "experiments", "cli")  # free inside
-ARRAYS_ONLY = ("metrics", "plots")
+# units that may import less than their row allows, and what (inside themselves freely)
+ONLY = {
+    "metrics": {"_checks", "_typing", "numerics", "pairwise"},  # arrays, no filters
+    "plots": {"_checks", "_typing"},  # arrays, no filters
+    "results": {"_checks", "_typing"},
+}
+SCHEMES_KNOWN = {"assimilation": {"analysis.base"}}  # of all of `analysis`
+MODULE_LINES, FUNCTION_LINES = 350, 60
+# anything else can wait for itself on the CPU, see `numerics.linalg`
+LAPACK = {"eigh", "cholesky", "solve", "solve_triangular", "cho_solve", "inv", "svd", "qr", "lu"}
+PRODUCTS = {"matmul", "tensordot", "inner", "vdot"}  # `numerics.dot` has the precision
 
 ROOT = Path(kdediff_jax.__file__).parent
-UNITS = {unit: number for number, row in enumerate(ROWS) for unit in row}
+PLACE = {unit: row for row, units in enumerate(ROWS) for unit in units}
 
 
 def name_of(path):
@@ -62,119 +54,178 @@ def name_of(path):
 
 
 FILES = {name_of(path): path for path in sorted(ROOT.rglob("*.py"))}
-MODULES = sorted(set(FILES) - {""})
 
 
 def unit_of(module):
     """Return the table's entry for a module: itself, or the nearest package that is listed."""
-    while module and module not in UNITS:
+    while module and module not in PLACE:
         module = module.rpartition(".")[0]
     return module
 
 
-def imports(module, source, *, package):
-    """Return the modules of kdediff_jax that a source imports, anywhere in it."""
-    found = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            names = [a.name.split(".", 1) for a in node.names]
-            found |= {"".join(rest) for top, *rest in names if top == "kdediff_jax"}
-        elif isinstance(node, ast.ImportFrom):
-            parts = module.split(".")
-            parts = parts[: len(parts) - node.level + package] if node.level else []
-            absolute = (node.module or "").split(".") if node.module else []
-            if not node.level:
-                if absolute[0] != "kdediff_jax":
-                    continue
-                absolute = absolute[1:]
-            base = ".".join([*parts, *absolute])
-            for alias in node.names:
-                inner = f"{base}.{alias.name}".lstrip(".")
-                found.add(
-                    inner if inner in FILES else base or kdediff_jax._HOME.get(alias.name, "")
-                )
+def imported(module, node, package):
+    """Return the modules of kdediff_jax that one statement imports."""
+    if isinstance(node, ast.Import):
+        names = [alias.name.split(".", 1) for alias in node.names]
+        return {"".join(rest) for top, *rest in names if top == "kdediff_jax"}
+    if not isinstance(node, ast.ImportFrom):
+        return set()
+    absolute = node.module.split(".") if node.module else []
+    if node.level:
+        parts = module.split(".")
+        absolute = [*parts[: len(parts) - node.level + package], *absolute]
+    elif absolute[0] == "kdediff_jax":
+        absolute = absolute[1:]
+    else:
+        return set()
+    base = ".".join(absolute)
+    names = [(f"{base}.{alias.name}".lstrip("."), alias.name) for alias in node.names]
+    return {
+        inner if inner in FILES else base or kdediff_jax._HOME.get(name, "")
+        for inner, name in names
+    }
+
+
+def for_types_only(node):
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+
+def imports(module, tree, package=False):
+    """Return all that a module imports, anywhere in it."""
+    return set().union(*(imported(module, node, package) for node in ast.walk(tree)))
+
+
+def imports_at_once(module, tree, package=False):
+    """Return what a module imports when it is loaded itself."""
+    found, left = set(), [tree]
+    while left:
+        node = left.pop()
+        found |= imported(module, node, package)
+        if not (for_types_only(node) or isinstance(node, (ast.FunctionDef, ast.Lambda))):
+            left += ast.iter_child_nodes(node)
     return found
 
 
-def violations(module, source, *, package=False):
+def forbidden(module, targets):
     """Return the imports of a module that its place in the table does not allow."""
-    row = UNITS[unit_of(module)]
-    allowed = {unit for unit, number in UNITS.items() if number < row} | {ROWS[row][0]}
+    unit = unit_of(module)
     bad = []
-    for target in imports(module, source, package=package) - {module}:
-        same_house = unit_of(module) in HOUSES and unit_of(target) == unit_of(module)
-        own_child = package and target.startswith(f"{module}.")
-        if not (same_house or own_child or unit_of(target) in allowed):
-            bad.append(target)
+    for target in sorted(targets - {module}):
+        there = unit_of(target)
+        if there == unit or (module in FILES and target.startswith(f"{module}.")):
+            continue
+        allowed = PLACE[there] < PLACE[unit] and there in ONLY.get(unit, PLACE)
+        if there.partition(".")[0] == "analysis" and unit in SCHEMES_KNOWN:
+            allowed = there in SCHEMES_KNOWN[unit]
+        if not allowed:
+            bad.append(f"{module}: imports {target or 'kdediff_jax'}")
     return bad
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_module_keeps_to_the_table(module):
-    assert unit_of(module), f"{module}: add it to ROWS and to the design"
-    package = FILES[module].name == "__init__.py"
-    assert violations(module, FILES[module].read_text(), package=package) == []
+def circles(graph):
+    """Return the circles of imports, each once, as long as there are any."""
+    done, found = set(), []
+
+    def visit(module, path):
+        if module in path:
+            found.append(" -> ".join([*path[path.index(module) :], module]))
+        elif module not in done:
+            for target in sorted(graph[module]):
+                visit(target, [*path, module])
+            done.add(module)
+
+    for module in sorted(graph):
+        visit(module, [])
+    return [f"circular imports: {circle}" for circle in found]
 
 
-@pytest.mark.parametrize(
-    ("module", "source", "target"),
-    [
-        ("kde", "from . import bandwidths", "bandwidths"),
-        ("kde", "from .samplers import ProbabilityFlow", "samplers"),
-        ("kde", "def f():\n    from .samplers.base import transport", "samplers.base"),
-        ("metrics.scoring", "from ..kde import score", "kde"),
-        ("metrics.scoring", "from .. import kde", "kde"),
-        ("schedules", "from .latents import draw", "latents"),
-        ("analysis.enkf", "from .sir import SIR", "analysis.sir"),
-        ("samplers.exact_mixture", "import kdediff_jax.analysis.base as b", "analysis.base"),
-        ("dynamics.lorenz63", "from kdediff_jax import assimilate", "assimilation"),
-        ("dynamics.lorenz63", "import kdediff_jax", ""),
-        ("observations", "from kdediff_jax.dynamics.lorenz63 import Lorenz63", "dynamics.lorenz63"),
-    ],
-)
-def test_violation_is_caught(module, source, target):
-    assert violations(module, source) == [target]
+def loads(module, targets):
+    """Return what is loaded with a module: its imports, and the packages that they lie in."""
+    packages = {".".join(t.split(".")[:k]) for t in targets for k in range(1, t.count(".") + 1)}
+    own = {".".join(module.split(".")[:k]) for k in range(module.count(".") + 1)}  # under way
+    return (targets | packages) - own - {module, ""}
 
 
-@pytest.mark.parametrize(
-    ("module", "source"),
-    [
-        ("kde", "import jax\nfrom os import path\nfrom . import pairwise"),
-        ("kde", "from ._checks import vector"),
-        ("metrics.scoring", "from ..pairwise import mean_distance\nfrom . import _inputs"),
-        ("analysis.enkf", "from .base import guard\nfrom ..samplers import ProbabilityFlow"),
-        ("experiments.toy", "from .base import Experiment\nfrom kdediff_jax import assimilate"),
-    ],
-)
-def test_allowed_import_passes(module, source):
-    assert violations(module, source) == []
+def too_long(module, source, tree):
+    bad = []
+    lines = len(source.splitlines())
+    if lines > MODULE_LINES:
+        bad.append(f"{module}: {lines} lines, more than {MODULE_LINES}")
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            lines = node.end_lineno - node.lineno + 1
+            if ast.get_docstring(node) is not None:
+                lines -= node.body[0].end_lineno - node.body[0].lineno + 1
+            if lines > FUNCTION_LINES:
+                bad.append(
+                    f"{module}.{node.name}: {lines} lines without its docstring, "
+                    f"more than {FUNCTION_LINES}"
+                )
+    return bad
 
 
-@pytest.mark.parametrize("module", [m for m in MODULES if unit_of(m) in ARRAYS_ONLY])
-def test_scores_and_plots_take_arrays_only(module):
-    package = FILES[module].name == "__init__.py"
-    targets = imports(module, FILES[module].read_text(), package=package)
-    own = {t for t in targets if unit_of(t) == unit_of(module)}
-    assert targets - own <= {"_checks", "_typing", "pairwise"}
+def misplaced(module, tree):
+    """Return decompositions and matrix products that are not made in `numerics`."""
+    if unit_of(module) == "numerics":
+        return []
+    used = [ast.unparse(n) for n in ast.walk(tree) if isinstance(n, ast.Attribute)]
+    bad = [name for name in used if name.rpartition(".")[2] in LAPACK]
+    bad += [n for n in used if n == "jnp.dot" or n.rpartition(".")[2] in PRODUCTS]
+    return [f"{module}: {name}, which is done in numerics" for name in sorted(bad)]
 
 
-def test_assimilation_knows_no_concrete_scheme():
-    targets = imports("assimilation", FILES["assimilation"].read_text(), package=False)
-    assert {t for t in targets if t.startswith("analysis")} == {"analysis.base"}
+def test_the_house_rules():
+    bad, graph = [], {}
+    for module, path in FILES.items():
+        source = path.read_text(encoding="utf-8")
+        tree, package = ast.parse(source), path.name == "__init__.py"
+        if not unit_of(module) and module:
+            bad.append(f"{module}: add it to ROWS and to the design")
+            continue
+        bad += too_long(module, source, tree) + misplaced(module, tree)
+        if module:
+            bad += forbidden(module, imports(module, tree, package))
+            graph[module] = loads(module, imports_at_once(module, tree, package))
+    bad += circles(graph)
+    assert not bad, "\n" + "\n".join(bad)
 
 
-@pytest.mark.parametrize("module", FILES)
-def test_no_module_over_350_lines(module):
-    assert len(FILES[module].read_text().splitlines()) <= 350
+CAUGHT = [
+    ("kde", "from . import bandwidths", "bandwidths"),
+    ("kde", "from .samplers import ProbabilityFlow", "samplers"),
+    ("kde", "def f():\n    from .samplers.base import transport", "samplers.base"),
+    ("metrics.scoring", "from ..kde import score", "kde"),
+    ("metrics.scoring", "from .. import latents", "latents"),
+    ("plots.style", "from ..analysis.base import AnalysisInfo", "analysis.base"),
+    ("analysis.enkf", "from .sir import SIR", "analysis.sir"),
+    ("analysis.etkf", "from .enkpf import mixture", "analysis.enkpf.mixture"),
+    ("analysis.predict", "from .base import guard", "analysis.base"),
+    ("ensemble.gains", "from ..analysis.predict import Predicted", "analysis.predict"),
+    ("ensemble.rotation", "from ..samplers import ExactMixture", "samplers"),
+    ("samplers.exact_mixture", "import kdediff_jax.analysis.base as b", "analysis.base"),
+    ("assimilation", "from .analysis.predict import predict", "analysis.predict"),
+    ("assimilation", "from .analysis.enkf import EnKF", "analysis.enkf"),
+    ("dynamics.lorenz63", "from kdediff_jax import assimilate", "assimilation"),
+    ("dynamics.lorenz63", "import kdediff_jax", "kdediff_jax"),
+    ("observations.base", "from kdediff_jax.dynamics.lorenz63 import Lorenz63", None),
+    ("kde", "import jax\nfrom os import path\nfrom . import pairwise", None),
+    ("metrics.scoring", "from ..pairwise import mean_distance\nfrom . import _inputs", None),
+    ("analysis.enkpf.pipeline", "from ..base import guard\nfrom .mixture import weigh", None),
+    ("experiments.sweeps", "from .run import reference\nfrom kdediff_jax import assimilate", None),
+]
 
 
-@pytest.mark.parametrize("module", [m for m in MODULES if m != "_linalg"])
-def test_lapack_is_called_in_one_place(module):
-    """Anything else can wait for itself on the CPU, see `_linalg`."""
-    names = ("eigh", "cholesky", "solve", "solve_triangular", "cho_solve", "inv", "svd", "qr", "lu")
-    used = [
-        ast.unparse(node)
-        for node in ast.walk(ast.parse(FILES[module].read_text()))
-        if isinstance(node, ast.Attribute) and node.attr in names
-    ]
-    assert not used
+def test_the_rules_see_what_breaks_them():
+    for module, source, target in CAUGHT:
+        found = forbidden(module, imports(module, ast.parse(source)))
+        assert found == ([] if target is None else [f"{module}: imports {target}"]), source
+    code = ast.parse("def f():\n    return jnp.linalg.solve(jnp.matmul(a, b), c)")
+    assert len(misplaced("kde", code)) == 2 and not misplaced("numerics.linalg", code)
+    function = "def f():\n" + "    x = 1\n" * 60
+    assert len(too_long("kde", function, ast.parse(function))) == 1
+    documented = function.replace("\n", '\n    """A.\n\n    B.\n    """\n', 1).rstrip()[:-9]
+    assert not too_long("kde", documented, ast.parse(documented))
+    assert len(too_long("kde", "\n" * 351, ast.parse(""))) == 1
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["circular imports: b -> c -> b"]
+    late = "if TYPE_CHECKING:\n    from . import kde\ndef f():\n    from . import fused"
+    assert imports_at_once("pairwise", ast.parse(late)) == set()

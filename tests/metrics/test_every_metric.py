@@ -7,7 +7,6 @@ import pytest
 
 from kdediff_jax import metrics
 
-
 _SCORES = {
     "rmse": lambda x, y: metrics.rmse(x.mean(axis=-2), y),
     "spread": lambda x, y: metrics.spread(x),

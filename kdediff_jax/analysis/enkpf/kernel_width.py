@@ -53,21 +53,25 @@ class SilvermanWidth(AbstractKernelWidth):
 
     Args:
         factor: of Silverman's width for Gaussian data.
+        minimum_loss: of members, 1 - ESS / N, that the kernel makes up for: without it few members
+            become too alike.
 
     Raises:
-        ValueError: a factor that is not positive.
+        ValueError: a factor that is not positive, a negative loss.
     """
 
     factor: Number = tunable(0.5)
+    minimum_loss: Number = tunable(0.15)
 
     def __check_init__(self) -> None:
-        """Check the factor."""
+        """Check the numbers."""
         positive("factor", self.factor)
+        positive("minimum_loss", self.minimum_loss, zero=True)
 
     def __call__(self, n: int, d: int, lost: Scalar) -> Scalar:
         """Return h."""
         widest = jnp.minimum(like(lost, self.factor) * silverman(n, d), 1)
-        return widest * safe_sqrt(lost)
+        return widest * safe_sqrt(jnp.maximum(lost, like(lost, self.minimum_loss)))
 
 
 def as_kernel_width(value: Any) -> AbstractKernelWidth:

@@ -1,8 +1,8 @@
 r"""The ensemble Kalman particle filter, which has nothing to tune.
 
-Source: Frei and Künsch 2013, Biometrika 100, 781, for the split of the likelihood between an EnKF and a
-particle filter. The particle part is here the kernel density with the ensemble's
-shape. Each stage of the analysis is a module beside this one, which tells its mathematics.
+Source: Frei and Künsch 2013, Biometrika 100, 781, for the split of the likelihood between an EnKF
+and a particle filter, which is here the kernel density with the ensemble's shape. Each stage of
+the analysis is a module beside this one, which tells its mathematics.
 """
 
 from __future__ import annotations
