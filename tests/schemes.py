@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,11 +29,11 @@ class Problem(NamedTuple):
         radius: of the localisation.
     """
 
-    matrix: jax.Array
-    std: jax.Array
-    state_units: jax.Array
-    obs_units: jax.Array
-    radius: jax.Array
+    matrix: Any
+    std: Any
+    state_units: Any
+    obs_units: Any
+    radius: Any
 
     @property
     def observation(self):
@@ -46,9 +46,8 @@ class Problem(NamedTuple):
 
     def scaled(self, state, obs):
         """Return the same in other units: a coordinate x is given as `state` x, y as `obs` y."""
-        state, obs = (jnp.asarray(units, self.matrix.dtype) for units in (state, obs))
         return self._replace(
-            matrix=obs[:, None] * self.matrix / state[None],
+            matrix=obs[:, None] * self.matrix / state,
             std=obs * self.std,
             state_units=state * self.state_units,
             obs_units=obs * self.obs_units,
@@ -99,7 +98,6 @@ SCHEMES = {
     "kde, sde": Scheme(_fixed(kd.ReverseSDE(num_steps=20))),
     "kde, whitened": Scheme(lambda p: kd.KDEDiffusion(0.4, 0.6, scaling="whitened")),
 }
-UPDATED = tuple(name for name in SCHEMES if name != "sir")  # those that pairs are enough for
 
 
 def size(name):
@@ -107,22 +105,31 @@ def size(name):
     return (8, 4) if SCHEMES[name].localised else (3, 2)
 
 
-def problem(name, dtype="float64"):
-    """Return the problem that a scheme is tried on."""
+def problem(name):
+    """Return the problem that a scheme is tried on, in NumPy."""
     d, m = size(name)
     if SCHEMES[name].localised:
         matrix, std = np.eye(d)[::2], np.full(m, 0.5)
     else:
         matrix, std = np.array([[1.0, 0.5, 0.0], [0.0, 1.0, -1.0]]), np.array([0.7, 0.4])
-    return Problem(*(jnp.asarray(x, dtype) for x in (matrix, std, np.ones(d), np.ones(m), 1.0)))
+    return Problem(matrix, std, np.ones(d), np.ones(m), np.array(1.0))
 
 
-def data(name, dtype="float64"):
+def data(name):
     """Return a forecast with correlated coordinates, away from the origin, and a measurement."""
     d, m = size(name)
     rng = np.random.default_rng(7)
     forecast = rng.normal(size=(MEMBERS, d)) @ (np.eye(d) + 0.4 * np.eye(d, k=1)) + 1
-    return jnp.asarray(forecast, dtype), jnp.asarray(0.5 + 0.7 * rng.normal(size=m), dtype)
+    return forecast, 0.5 + 0.7 * rng.normal(size=m)
+
+
+def run(name, dtype="float64", *, seed=0, forecast=None, y=None, of=None):
+    """Return analysis and info, in NumPy, of a scheme's own problem, some of it replaced."""
+    own_forecast, own_y = data(name)
+    forecast = own_forecast if forecast is None else forecast
+    arguments = forecast, own_y if y is None else y, problem(name) if of is None else of
+    arguments = jax.tree.map(lambda x: jnp.asarray(x, dtype), arguments)
+    return jax.tree.map(np.asarray, analysed(name)(jax.random.key(seed), *arguments))
 
 
 def quick(function):
@@ -148,3 +155,11 @@ def updated(name):
         return SCHEMES[name].build(problem).update(key, forecast, simulated, y)
 
     return quick(call)
+
+
+def update(name, simulated, y=None):
+    """Return analysis and info of `update` with a scheme's own forecast, as a call would draw."""
+    own_forecast, own_y = data(name)
+    arguments = own_forecast, simulated, own_y if y is None else y, problem(name)
+    _, draw_key = jax.random.split(jax.random.key(0))
+    return jax.tree.map(np.asarray, updated(name)(draw_key, *jax.tree.map(jnp.asarray, arguments)))

@@ -100,22 +100,3 @@ def test_latents_repeat_with_their_key(key):
 def test_an_unknown_kind_is_named_with_the_nearest(key):
     with pytest.raises(ValueError, match=r"latents: .*did you mean 'stratified'"):
         latents.draw(key, 4, 2, jnp.float32, "stratfied")
-
-
-def test_uncorrelated_latents_keep_their_moments(x64, key):
-    others = jax.random.normal(jax.random.key(1), (40, 3), jnp.float64)
-    others = (others - others.mean(0)[None]) * jnp.array([[1.0, 100.0, 1e-3]])
-    others = jnp.concatenate([others, jnp.zeros((40, 1))], axis=1)  # one that does not vary
-    z = latents.draw(key, 40, 2, jnp.dtype("float64"), "independent-matched")
-    out = jax.jit(latents.uncorrelated)(z, others)
-    np.testing.assert_allclose(out.mean(0), 0, atol=1e-12)
-    np.testing.assert_allclose(out.T @ out / 40, np.eye(2), atol=1e-12)
-    scaled = others / jnp.maximum(jnp.std(others, axis=0), 1e-30)[None]
-    np.testing.assert_allclose(scaled.T @ out / 40, 0, atol=1e-9)
-    assert np.corrcoef(out[:, 0], z[:, 0])[0, 1] > 0.9  # moved little
-
-
-def test_too_few_latents_stay_as_they_are(x64, key):
-    z = latents.draw(key, 10, 3, jnp.dtype("float64"), "independent")
-    others = jax.random.normal(jax.random.key(1), (10, 3), jnp.float64)
-    np.testing.assert_array_equal(latents.uncorrelated(z, others), z)

@@ -19,38 +19,24 @@ SPLITS = {
 }
 GLOBAL = {
     "default": {},
-    "spread never doubted": {"spread_correction": kd.SpreadCorrection(log_spread_std=0.0)},
     "no outlier is a lost filter": {
         "spread_correction": kd.SpreadCorrection(outlier_threshold=NEVER)
     },
-    "spread as it is": {
-        "spread_correction": kd.SpreadCorrection(log_spread_std=0.0, outlier_threshold=NEVER)
-    },
     "no inflation": {"inflation": kd.SamplingInflation(0.0)},
     "masses of modes as the weights say": {"mode_masses": kd.ModeMasses(threshold=0.0)},
-    "kernel of the forecast's shape": {
-        "kernel_width": kd.AdaptiveKernel(members_per_direction=NEVER)
-    },
-    "kernel as narrow as the weights' loss": {"kernel_width": kd.AdaptiveKernel(minimum_loss=0.0)},
+    "kernel of the forecast's shape": {"kernel_shape": kd.ForecastShape()},
+    "kernel as narrow as the weights allow": {"kernel_width": kd.SilvermanWidth(minimum_loss=0.0)},
     "one gain for all members": {"gain": kd.LocalGain(width=NEVER)},
     **SPLITS,
 }
 LOCAL = {
     "default": {},
-    "spread never doubted": {"spread_correction": kd.LocalSpreadCorrection(log_spread_std=0.0)},
-    "spread doubted as little as in the global filter": {
-        "spread_correction": kd.LocalSpreadCorrection(log_spread_std=0.3)
+    "spread never doubted": {"spread_correction": kd.FieldSpreadCorrection(log_spread_std=0.0)},
+    "spread doubted half as much": {
+        "spread_correction": kd.FieldSpreadCorrection(log_spread_std=0.25)
     },
-    "no outlier is a lost filter": {
-        "spread_correction": kd.LocalSpreadCorrection(outlier_threshold=NEVER)
-    },
-    "spread as it is": {
-        "spread_correction": kd.LocalSpreadCorrection(log_spread_std=0.0, outlier_threshold=NEVER)
-    },
-    "no inflation": {"inflation": kd.SamplingInflation(0.0, 0.0)},
-    "noise of the weights not counted": {"inflation": kd.SamplingInflation(1.0, 0.0)},
-    "half of the weights' noise counted": {"inflation": kd.SamplingInflation(1.0, 4.0)},
-    "twice the weights' noise counted": {"inflation": kd.SamplingInflation(1.0, 16.0)},
+    "no inflation": {"inflation": kd.SamplingInflation(0.0)},
+    "inflation of the global filter": {"inflation": kd.SamplingInflation()},
     "no rotation": {"rotation_angle": 0.0},
     "half the rotation": {"rotation_angle": 0.45},
     "twice the rotation": {"rotation_angle": 1.8},

@@ -33,21 +33,22 @@ def rank_histograms(record):
 
 def ablation(record, *others):
     """What each part of the untuned filter is worth; cells of the same variants share a table."""
-    parts = [part for r in (record, *others) for part in _variant_tables(r)]
     return section(
         ABLATION,
-        "One setting at a time switched off or moved, on the seeds that the filter was developed "
-        "on; energy score, and in brackets the paired difference from the filter as it is in "
-        "standard errors, above 0 where that is better. Failed: runs with a cycle that overflowed. "
-        "Where there is a localisation, the filter is the localised one.",
-        *parts,
+        "One setting at a time switched off or moved; energy score, and in brackets the difference "
+        "from the filter as it is, paired by seed, in standard errors, above 0 where the filter as "
+        "it is is better. Failed: runs with a cycle that overflowed; lost: those no better than "
+        "their members without any measurement. Where there is a localisation, the filter is the "
+        "localised one.",
+        *(part for r in (record, *others) for part in _variant_tables(r)),
     )
 
 
 def _variant_tables(record):
     """Return a table for each set of variants, and where they come from."""
     groups = {}
-    for cell, rows in record["cells"].items():
+    for cell, body in record["cells"].items():
+        rows = body.get("variants", body)  # records before November 26 have the rows alone
         groups.setdefault(tuple(rows), {})[cell] = rows
     for labels, cells in groups.items():
         lines = [
@@ -58,10 +59,11 @@ def _variant_tables(record):
 
 
 def _difference(label, row):
-    failed = f"; {row['failed']} failed" if row["failed"] else ""
-    if label == "default":
-        return f"{row['mean']:.3g}{failed}"
-    return f"{row['mean']:.3g} ({row['difference / standard error']:+.1f}){failed}"
+    bad = [f"{row[k]} {k}" for k in ("failed", "lost") if row.get(k)]
+    mean = "nan" if row["mean"] is None else f"{row['mean']:.3g}"
+    gap = row.get("in se", row.get("difference / standard error"))
+    shown = "" if label == "default" or gap is None else f" ({gap:+.1f})"
+    return "; ".join([f"{mean}{shown}", *bad])
 
 
 def latents(record):

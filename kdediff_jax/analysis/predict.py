@@ -41,6 +41,11 @@ class Predicted(NamedTuple):
     error_model: ErrorModel
 
     @property
+    def count(self) -> Scalar:
+        """Number of members that take part."""
+        return jnp.sum(self.alive, dtype=self.members.dtype)
+
+    @property
     def measured(self) -> Bool[Array, " m"]:
         """Which components are not missing."""
         return ~jnp.isnan(self.y)

@@ -16,13 +16,16 @@ class AbstractInflation(eqx.Module):
     """A rule for the factor of the analysis anomalies."""
 
     @abc.abstractmethod
-    def __call__(self, freedom: Float[Array, "*d"], members: int) -> Float[Array, "*d"]:
+    def __call__(
+        self, freedom: Float[Array, "*d"], members: int, excess: Float[Array, "*d"] | float = 0.0
+    ) -> Float[Array, "*d"]:
         """Return the factor.
 
         Args:
             freedom: degrees of freedom that the measurement determines, tr(P_hh (P_hh + R)^{-1}),
                 of the whole state or for each coordinate.
             members: ensemble size N.
+            excess: sampling noise of particle weights, 1 / ESS - 1 / N; 0 for schemes without.
         """
 
 
@@ -42,36 +45,46 @@ class ConstantInflation(AbstractInflation):
         """Check the factor."""
         positive("inflation", self.factor)
 
-    def __call__(self, freedom: Float[Array, "*d"], members: int) -> Float[Array, "*d"]:
+    def __call__(
+        self, freedom: Float[Array, "*d"], members: int, excess: Float[Array, "*d"] | float = 0.0
+    ) -> Float[Array, "*d"]:
         """Return the factor."""
         return jnp.broadcast_to(like(freedom, self.factor), jnp.shape(freedom))
 
 
 class SamplingInflation(AbstractInflation):
-    r"""Multiplies the analysis anomalies by sqrt(1 + c DFS / (N - 1)): nothing is tuned.
+    r"""Multiplies the anomalies by sqrt(1 + c DFS / (N - 1) + w (1 / ESS - 1 / N)): no tuning.
 
     DFS = tr(P_hh (P_hh + R)^{-1}) is the number of degrees of freedom that the measurement
     determines. A gain from N members has errors: to leading order they add DFS / (N - 1) of the
     forecast variance to the error of a coordinate that has nothing to do with the measurement, and
     the ensemble variance loses as much to spurious correlation, hence c = 2 (compare Furrer and
-    Bengtsson 2007; Sacher and Bartello 2008).
+    Bengtsson 2007; Sacher and Bartello 2008). Particle weights add 1 / ESS - 1 / N of a
+    coordinate's variance to the error of its mean.
 
     Args:
         factor: c.
+        weights: w; a scheme without weights makes no use of it.
 
     Raises:
-        ValueError: a negative factor.
+        ValueError: a negative number.
     """
 
     factor: Number = tunable(2.0)
+    weights: Number = tunable(0.0)
 
     def __check_init__(self) -> None:
-        """Check the factor."""
+        """Check the numbers."""
         positive("factor", self.factor, zero=True)
+        positive("weights", self.weights, zero=True)
 
-    def __call__(self, freedom: Float[Array, "*d"], members: int) -> Float[Array, "*d"]:
+    def __call__(
+        self, freedom: Float[Array, "*d"], members: int, excess: Float[Array, "*d"] | float = 0.0
+    ) -> Float[Array, "*d"]:
         """Return the factor of the anomalies."""
-        return jnp.sqrt(1 + like(freedom, self.factor) * jnp.maximum(freedom, 0) / (members - 1))
+        of_gain = like(freedom, self.factor) * jnp.maximum(freedom, 0) / (members - 1)
+        of_weights = like(freedom, self.weights) * jnp.maximum(like(freedom, excess), 0)
+        return jnp.sqrt(1 + of_gain + of_weights)
 
 
 def as_inflation(value: Any) -> AbstractInflation:

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 import kdediff_jax as kd
-from kdediff_jax.analysis.sites import LEAST, gaussian_sites
+from kdediff_jax.observations.gaussian_surrogate import GaussianSurrogate
 
 N = 40_000
 ALIVE = jnp.ones(N, bool)
+LEAST = 0.25  # of the variance, the default
+gaussian_sites = GaussianSurrogate()
 
 
 def members():
@@ -71,10 +73,9 @@ def test_one_weight_for_all_cannot_make_a_measurement_exact(x64):
 
 def test_an_outlier_moves_the_analysis_less_than_an_enkf(key):
     x = jax.random.normal(key, (200, 2))
-    obs = kd.LaplaceObservation(kd.observations.identity, 0.5)
-    scheme = kd.KDEDiffusion(
-        kernel=kd.CovarianceKernel(kalman_share=1.0, inflation=1.0, surprise=jnp.inf)
-    )
+    obs = kd.LaplaceObservation(kd.Identity(), 0.5)
+    trusting = kd.SpreadCorrection(outlier_threshold=jnp.inf)
+    scheme = kd.EnKPF(kalman_share=1.0, inflation=1.0, spread_correction=trusting)
     y = jnp.array([5.0, 0.0])
     out, _ = scheme(key, x, y, obs, jnp.zeros(()))
     enkf, _ = kd.EnKF()(key, x, y, obs, jnp.zeros(()))

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from test_plots import boxes, texts
+from figures import boxes, texts
 
 from kdediff_jax import plots
 from kdediff_jax.plots.heatmap import colour_limits

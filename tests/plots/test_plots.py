@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from figures import boxes, texts
 
 from kdediff_jax import plots
 
@@ -31,22 +32,6 @@ def ensembles(d, n=40):
 def reference(d):
     rng = np.random.default_rng(1)
     return rng.normal(size=(500, d)) + 6 * np.sign(rng.normal(size=(500, 1)))
-
-
-def texts(figure):
-    from matplotlib.text import Text
-
-    return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
-
-
-def boxes(figure, *kinds):
-    """Extents of the drawn texts and legends of the figure."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    found = [a for a in figure.findobj(lambda a: isinstance(a, kinds)) if a.get_visible()]
-    return [a.get_window_extent(canvas.get_renderer()) for a in found]
 
 
 def test_trajectory_shows_truth_mean_and_band_of_every_filter():

@@ -12,7 +12,7 @@ import pytest
 
 import kdediff_jax as kd
 
-SCALING = Path(__file__).parents[1] / "benchmarks" / "scaling.py"
+SCALING = Path(__file__).parents[2] / "benchmarks" / "speed" / "scaling.py"
 ONE = jax.make_mesh((1,), ("members",), devices=jax.local_devices()[:1])
 H = 0.3
 
@@ -30,6 +30,7 @@ def scaling():
     return module
 
 
+@pytest.mark.skipif(not SCALING.is_file(), reason="benchmarks come with a checkout only")
 @pytest.mark.skipif(sys.platform != "linux", reason="virtual devices and gloo, tried on Linux")
 def test_two_devices_and_two_processes_give_the_numbers_of_one():
     rows = scaling().compare()  # 2001 members, which two devices do not divide, for 10 cycles
@@ -75,7 +76,7 @@ def test_other_controllers(key, controller):
 
 def test_it_is_a_sampler_of_the_analysis(key):
     members, _ = mixture(20)
-    obs = kd.GaussianObservation(kd.observations.identity, 0.5)
+    obs = kd.GaussianObservation(kd.Identity(), 0.5)
     sampler = kd.ShardedFlow(kd.ProbabilityFlow(), ONE)
     analysis = kd.KDEDiffusion(state_bandwidth=0.3, obs_bandwidth=0.5, sampler=sampler)
     ensemble, info = jax.jit(lambda key: analysis(key, members, jnp.ones(2), obs))(key)

@@ -38,14 +38,25 @@ class AbstractKernelShape(eqx.Module):
     """A rule for the posterior mixture of a forecast."""
 
     @abc.abstractmethod
-    def __call__(self, forecast: Predicted, width: Scalar, share: Scalar) -> Mixture:
-        """Return the mixture for a kernel width h, a share of the log-likelihood counting."""
+    def __call__(
+        self, forecast: Predicted, particles: Mixture, width: Scalar, share: Scalar
+    ) -> Mixture:
+        """Return the mixture.
+
+        Args:
+            forecast: members, moved by their Kalman share.
+            particles: its posterior for a kernel of no width.
+            width: h.
+            share: of the log-likelihood that counts.
+        """
 
 
 class ForecastShape(AbstractKernelShape):
     """The kernel has the forecast's covariance: h = 1 is the ensemble Kalman update."""
 
-    def __call__(self, forecast: Predicted, width: Scalar, share: Scalar) -> Mixture:
+    def __call__(
+        self, forecast: Predicted, particles: Mixture, width: Scalar, share: Scalar
+    ) -> Mixture:
         """Return the mixture."""
         return weigh(forecast, width, share)
 
@@ -74,9 +85,11 @@ class WeightedShape(AbstractKernelShape):
                 f"members_per_direction: expected a positive number, got {known.tolist()}"
             )
 
-    def __call__(self, forecast: Predicted, width: Scalar, share: Scalar) -> Mixture:
+    def __call__(
+        self, forecast: Predicted, particles: Mixture, width: Scalar, share: Scalar
+    ) -> Mixture:
         """Return the mixture between the forecast's kernel and that of the weighted members."""
-        smoothed, particles = weigh(forecast, width, share), weigh(forecast, 0.0, share)
+        smoothed = weigh(forecast, width, share)
         n, d = particles.means.shape
         mean, covariance = _weighted_moments(particles)
         wider = jnp.minimum(like(width, self.width_ratio) * width, 1)

@@ -27,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..._checks import concrete, positive
-from ..._typing import Array, Bool, Float, Int, Number, Scalar, as_leaf, like, tunable
+from ..._typing import Array, Bool, Float, Int, Number, as_leaf, like, tunable
 from ...numerics import dot, floored_root, safe_sqrt, solve_lower, standard_deviation
 from .mixture import Mixture
 
@@ -40,10 +40,6 @@ class AbstractLikelihoodSplit(eqx.Module):
     """
 
     shares: eqx.AbstractVar[Number]
-
-    @abc.abstractmethod
-    def largest_loss(self, n: int, d: int) -> float | Scalar:
-        """Return the largest part 1 - ESS / N of n members that weights may cost."""
 
     @abc.abstractmethod
     def choose(
@@ -74,10 +70,6 @@ class FixedSplit(AbstractLikelihoodSplit):
         """Check the share."""
         _check_shares(self.shares)
 
-    def largest_loss(self, n: int, d: int) -> float | Scalar:
-        """Return 1: nothing is refused."""
-        return 1.0
-
     def choose(
         self, estimates: Float[Array, "g f"], noise: Float[Array, " g"], spent: Float[Array, " g"]
     ) -> Int[Array, ""]:
@@ -107,10 +99,6 @@ class LikelihoodSplit(AbstractLikelihoodSplit):
         _check_shares(self.shares)
         positive("noise_budget", self.noise_budget)
         positive("evidence", self.evidence, zero=True)
-
-    def largest_loss(self, n: int, d: int) -> float | Scalar:
-        """Return the part of the members at which the noise meets the budget."""
-        return 1 - 1 / (1 + self.noise_budget * n / d)
 
     def choose(
         self, estimates: Float[Array, "g f"], noise: Float[Array, " g"], spent: Float[Array, " g"]

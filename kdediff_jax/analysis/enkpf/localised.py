@@ -56,8 +56,10 @@ class LEnKPF(AbstractKalmanAnalysis):
         rotation_angle: angle in radians of the random rotations of the analysis anomalies, 0 for
             none. Coordinates far from every measurement are not rotated.
         inflation: factor of the analysis anomalies, or a rule, which follows each coordinate's own
-            degrees of freedom. By default half of what the global filter counts, as no
-            measurement is perturbed and the taper cuts off far correlations.
+            degrees of freedom and weights. By default half of the gain's noise that the global
+            filter counts, as no measurement is perturbed and the taper cuts off far correlations,
+            and the noise of weights eightfold, as every coordinate is weighed by itself, which
+            also costs the relations between them.
         noise: where h and R come from, see `EnKF`.
 
     Raises:
@@ -81,7 +83,7 @@ class LEnKPF(AbstractKalmanAnalysis):
     )
     rotation_angle: Number = tunable(0.9, kw_only=True)
     inflation: AbstractInflation = eqx.field(
-        converter=as_inflation, kw_only=True, default_factory=lambda: SamplingInflation(1.0)
+        converter=as_inflation, kw_only=True, default_factory=lambda: SamplingInflation(1.0, 8.0)
     )
     noise: AbstractNoise = eqx.field(converter=as_noise, kw_only=True, default_factory=AutoNoise)
 
@@ -99,15 +101,12 @@ class LEnKPF(AbstractKalmanAnalysis):
         shares = like(forecast.members, self.kalman_share.shares)
         moved, freedom = local_moves(forecast, measurement, taper, shares)
         chosen = self._split(forecast, moved, shares, taper)
-        width = self.kernel_width(n, 1, like(shares, self.kalman_share.largest_loss(n, 1)))
-        drawn = each_coordinate(
-            lambda column, log_weights: marginal_flow(column, log_weights, width),
-            chosen.members.T,
-            chosen.log_weights,
-        ).T
-        drawn = rotate(key, drawn, like(drawn, self.rotation_angle) * near)
-        factor = self.inflation(freedom, n)
         sizes = kde.effective_sample_size(chosen.log_weights)
+        widths = self.kernel_width(n, 1, 1 - sizes / forecast.count)
+        widths = jnp.broadcast_to(widths, sizes.shape)
+        drawn = each_coordinate(marginal_flow, chosen.members.T, chosen.log_weights, widths).T
+        drawn = rotate(key, drawn, like(drawn, self.rotation_angle) * near)
+        factor = self.inflation(freedom, n, _excess(sizes, forecast))
         mean = jnp.mean(drawn, axis=0)
         return Outcome(inflate(drawn, factor[None]), mean, jnp.mean(sizes), forecast.alive)
 
@@ -178,4 +177,4 @@ def local_weights(
 
 def _excess(sizes: Float[Array, "*d"], forecast: Predicted) -> Float[Array, "*d"]:
     """Return what the weights' sampling noise adds to a variance of one, 1 / ESS - 1 / N."""
-    return 1 / sizes - 1 / jnp.sum(forecast.alive, dtype=sizes.dtype)
+    return 1 / sizes - 1 / forecast.count

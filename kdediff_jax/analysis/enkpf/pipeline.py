@@ -7,8 +7,6 @@ the analysis is a module beside this one, which tells its mathematics.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -27,7 +25,7 @@ from .kalman_moves import LocalGain, Surrogate, kalman_moves, surrogate
 from .kernel_shape import AbstractKernelShape, WeightedShape
 from .kernel_width import AbstractKernelWidth, as_kernel_width
 from .likelihood_split import AbstractLikelihoodSplit, as_split, joint_features
-from .mixture import Mixture, draw
+from .mixture import Mixture, draw, weigh
 from .mode_masses import ModeMasses
 from .spread_correction import SpreadCorrection
 
@@ -89,8 +87,7 @@ class EnKPF(AbstractKalmanAnalysis):
         measurement = surrogate(forecast, self.gaussian_surrogate)
         shares = like(forecast.members, self.kalman_share.shares)
         moved = kalman_moves(move_key, forecast, measurement, shares, self.gain)
-        chosen = self._split(forecast, moved, shares)
-        mixture = self.kernel_shape(chosen.forecast, chosen.width, 1 - chosen.share)
+        mixture = self._choose(self._weigh(forecast, moved, shares), forecast)
         log_weights = self.mode_masses(
             mixture.means, mixture.log_weights, forecast, measurement.y, measurement.noise
         )
@@ -105,38 +102,32 @@ class EnKPF(AbstractKalmanAnalysis):
             stats.ok,
         )
 
-    def _split(
+    def _weigh(
         self, forecast: Predicted, moved: Float[Array, "g n d"], shares: Float[Array, " g"]
-    ) -> Split:
-        """Compare the posteriors of all shares, and take one.
-
-        All have the kernel width that the largest loss of members asks for; the one taken then has
-        that of its own loss.
-        """
+    ) -> Mixture:
+        """Return every share's posterior [g ...]; the kernel makes up for what weights cost."""
         n, d = forecast.members.shape
-        widest = self.kernel_width(n, d, like(shares, self.kalman_share.largest_loss(n, d)))
 
         def posterior(members: Array, share: Array) -> Mixture:
-            return self.kernel_shape(forecast.at(members), widest, 1 - share)
+            after = forecast.at(members)
+            particles = weigh(after, 0.0, 1 - share)
+            lost = 1 - kde.effective_sample_size(particles.log_weights) / after.count
+            width = self.kernel_width(n, d, lost)
+            return self.kernel_shape(after, particles, width, 1 - share)
 
-        candidates = jax.vmap(posterior)(moved, shares)
-        sizes = kde.effective_sample_size(candidates.log_weights)
-        usable = jnp.sum(forecast.alive, dtype=sizes.dtype)
-        noise = d * (1 / sizes - 1 / usable)
-        place = self.kalman_share.choose(joint_features(candidates), noise, noise * usable / n)
-        width = self.kernel_width(n, d, 1 - sizes[place] / usable)
-        return Split(shares[place], forecast.at(moved[place]), width)
+        return jax.vmap(posterior)(moved, shares)
+
+    def _choose(self, posteriors: Mixture, forecast: Predicted) -> Mixture:
+        """Compare the posteriors of all shares, and take one."""
+        n, d = forecast.members.shape
+        sizes = kde.effective_sample_size(posteriors.log_weights)
+        noise = d * (1 / sizes - 1 / forecast.count)
+        spent = noise * forecast.count / n
+        place = self.kalman_share.choose(joint_features(posteriors), noise, spent)
+        return jax.tree.map(lambda values: values[place], posteriors)
 
     def _factor(self, forecast: Predicted, measurement: Surrogate) -> Scalar:
         """Return the factor of the analysis anomalies."""
         signal = whole_ensemble(forecast.anomalies, forecast.deviations).signal[0]
         freedom = degrees_of_freedom(signal, measurement.noise)
         return self.inflation(freedom, forecast.members.shape[0])
-
-
-class Split(NamedTuple):
-    """The share taken, the forecast moved by it, and the width that its weights ask for."""
-
-    share: Scalar
-    forecast: Predicted
-    width: Scalar

@@ -1,0 +1,48 @@
+"""Observations with additive noise: moments of their draws, densities against SciPy."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+import kdediff_jax as kd
+
+
+def observation(std):
+    return kd.GaussianObservation(kd.Linear([[1.0, 0.0, 2.0], [0.0, -1.0, 1.0]]), std)
+
+
+X, H_OF_X = (0.5, 2.0, -1.0), np.array([-1.5, -3.0])
+
+
+@pytest.mark.parametrize("std", [0.7, [0.2, 3.0]])
+def test_observation_sample_moments(key, std):
+    n, x = 4000, jnp.asarray(X)
+    draws = jax.vmap(lambda k: observation(std).sample(k, x, 0.0))(jax.random.split(key, n))
+    z = (np.asarray(draws) - H_OF_X) / std
+    assert np.abs(z.mean(axis=0)).max() < 5 / np.sqrt(n)
+    assert np.abs(np.cov(z.T) - np.eye(2)).max() < 5 * np.sqrt(2 / n)
+
+
+@pytest.mark.parametrize("std", [0.7, [0.2, 3.0]])
+def test_log_likelihood_is_scipys(dtype, std):
+    model, x, y = observation(std), jnp.asarray(X, dtype), np.array([-1.0, 0.5])
+    r = np.diag(np.broadcast_to(std, 2).astype(float) ** 2)
+    np.testing.assert_allclose(model.covariance(2, dtype, 0.0), r, rtol=1e-6)
+    rtol = 50 * jnp.finfo(dtype).eps
+    for keep in ([0, 1], [0], [1], []):  # the others are missing
+        partial = np.full(2, np.nan)
+        partial[keep] = y[keep]
+        got = eqx.filter_jit(model.log_likelihood)(jnp.asarray(partial, dtype), x, 0.0)
+        expected = stats.norm(H_OF_X, std).logpdf(y)[keep].sum()
+        assert got.dtype == dtype
+        np.testing.assert_allclose(got, expected, rtol=rtol)
+
+
+def test_far_measurement_has_a_finite_log_likelihood():
+    got = observation(1e-3).log_likelihood(jnp.asarray([1e6, 0.0]), jnp.asarray(X), 0.0)
+    assert np.isfinite(got)

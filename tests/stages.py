@@ -1,0 +1,36 @@
+"""Stages of an analysis, called alone."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+import kdediff_jax as kd
+from kdediff_jax.analysis.enkpf.kalman_moves import kalman_moves, surrogate
+from kdediff_jax.analysis.predict import predict
+from kdediff_jax.observations.noise import as_noise
+
+UNDOUBTED = kd.SpreadCorrection(outlier_threshold=jnp.inf)  # the forecast's spread is right
+CERTAIN = kd.FieldSpreadCorrection(log_spread_std=0.0)  # that of a whole field
+
+
+def predicted(observation, members, y, *, noise="auto", alive=None, seed=0):
+    """Return a forecast with its predictions, as the predict stage hands it on."""
+    members = jnp.asarray(members)
+    alive = jnp.ones(members.shape[0], bool) if alive is None else alive
+    y, t = jnp.asarray(y, members.dtype), jnp.zeros((), members.dtype)
+    return predict(jax.random.key(seed), members, alive, y, observation, t, as_noise(noise))
+
+
+def split_of(scheme, forecast, seed=0):
+    """Return what an EnKPF's split stage makes of a forecast."""
+    measurement = surrogate(forecast, scheme.gaussian_surrogate)
+    shares = jnp.asarray(scheme.kalman_share.shares, forecast.members.dtype)
+    moved = kalman_moves(jax.random.key(seed), forecast, measurement, shares, scheme.gain)
+    return scheme._split(forecast, moved, shares)
+
+
+def mixture_of(scheme, forecast, seed=0):
+    """Return the mixture that an EnKPF weighs, modes not yet held."""
+    chosen = split_of(scheme, forecast, seed)
+    return scheme.kernel_shape(chosen.forecast, chosen.width, 1 - chosen.share)
