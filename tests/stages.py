@@ -22,15 +22,17 @@ def predicted(observation, members, y, *, noise="auto", alive=None, seed=0):
     return predict(jax.random.key(seed), members, alive, y, observation, t, as_noise(noise))
 
 
-def split_of(scheme, forecast, seed=0):
-    """Return what an EnKPF's split stage makes of a forecast."""
+def posteriors_of(scheme, forecast, seed=0):
+    """Return an EnKPF's posterior under every candidate share, and the one that it takes."""
     measurement = surrogate(forecast, scheme.gaussian_surrogate)
     shares = jnp.asarray(scheme.kalman_share.shares, forecast.members.dtype)
     moved = kalman_moves(jax.random.key(seed), forecast, measurement, shares, scheme.gain)
-    return scheme._split(forecast, moved, shares)
+    candidates = scheme._weigh(forecast, moved, shares)
+    return candidates, scheme._choose(candidates, forecast)
 
 
-def mixture_of(scheme, forecast, seed=0):
-    """Return the mixture that an EnKPF weighs, modes not yet held."""
-    chosen = split_of(scheme, forecast, seed)
-    return scheme.kernel_shape(chosen.forecast, chosen.width, 1 - chosen.share)
+def share_of(scheme, forecast):
+    """Return the Kalman share that an EnKPF takes."""
+    candidates, chosen = posteriors_of(scheme, forecast)
+    gaps = jnp.sum((candidates.means - chosen.means[None]) ** 2, axis=(1, 2))
+    return jnp.asarray(scheme.kalman_share.shares)[jnp.argmin(gaps)]

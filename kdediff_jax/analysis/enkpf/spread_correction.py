@@ -1,10 +1,16 @@
 r"""The correct-spread stage: what innovation statistics say of a forecast's spread.
 
 With e = y - mean h, and a factor f of the forecast's anomalies, a Gaussian forecast says
-e ~ N(0, f^2 P_hh + R).
+e ~ N(0, f^2 P_hh + R). Two things follow from one innovation.
 
-*A lost filter*, `SpreadCorrection`. Where D = e^T (P_hh + R)^{-1} e is more than chi-square allows,
-the smallest f that makes it credible is taken, for the part of the anomalies that is linear in the
+Every cycle, the most probable f is taken, with log f^2 ~ N(0, s^2) before: a forecast a little too
+sure or unsure of itself is corrected a little, the more, the more components are measured (in the
+manner of Anderson 2009, without its memory). In a localised filter the components of the whole
+field count as independent, and f is common to all coordinates, from the components that are no
+surprise: a few that saturate must not widen a whole field.
+
+A lost filter is far outside: where D = e^T (P_hh + R)^{-1} e is more than chi-square allows, the
+smallest f that makes it credible is taken, for the part of the anomalies that is linear in the
 predictions, P_xh P_hh^{-1} (h_i - mean h): of coordinates that the predictions do not depend on,
 the measurement does not say that they are wrong, and nothing would call them back. Chi-square calls
 outliers of a heavy-tailed noise and minor modes of the forecast impossible too, so a second witness
@@ -16,12 +22,6 @@ odds against a lost filter,
 
 Componentwise (a composite likelihood, Varin, Reid and Firth 2011) as few members can estimate a
 density in one dimension, not in twenty.
-
-*A field a little too sure or unsure of itself*, `FieldSpreadCorrection`. The most probable f is
-taken, with log f^2 ~ N(0, s^2) before (in the manner of Anderson 2009, without its memory). One
-innovation of a small state says too little for it; the many components of a field, which count as
-independent, say enough. It is common to all coordinates, from the components that are no surprise:
-a few that saturate must not widen a whole field.
 """
 
 from __future__ import annotations
@@ -45,9 +45,11 @@ from .innovation import (
 
 
 class SpreadCorrection(eqx.Module):
-    """Widens a whole forecast that is lost.
+    """Corrects the spread of a whole forecast.
 
     Args:
+        log_spread_std: s, standard deviation of log f^2 before the innovation is seen; 0 for a
+            spread that is never doubted.
         outlier_threshold: the forecast is widened where D is more than this many standard
             deviations above what chi-square allows and the second witness agrees; infinity for
             never.
@@ -58,12 +60,14 @@ class SpreadCorrection(eqx.Module):
         ValueError: a number out of range.
     """
 
+    log_spread_std: Number = tunable(0.3)
     outlier_threshold: Number = tunable(4.0)
     odds: Number = tunable(20.0)
     largest_factor: Number = tunable(10.0)
 
     def __check_init__(self) -> None:
         """Check the numbers."""
+        positive("log_spread_std", self.log_spread_std, zero=True)
         known = concrete(self.outlier_threshold)
         if known is not None and not (known > 0).all():
             raise ValueError(f"outlier_threshold: expected a positive number, got {known.tolist()}")
@@ -79,9 +83,11 @@ class SpreadCorrection(eqx.Module):
         factor = surprise_factor(seen, count, self.outlier_threshold, self.largest_factor)
         predictable = _linear_in(deviations, forecast.anomalies, signal)
         widened = forecast.members + (factor - 1) * predictable
-        return forecast.at(
-            jnp.where(_likelier(forecast, widened, self.odds), widened, forecast.members)
-        )
+        lost = _likelier(forecast, widened, self.odds)
+        members = jnp.where(lost, widened, forecast.members)
+        seen = seen._replace(values=jnp.where(lost, factor, 1) ** 2 * seen.values)
+        probable = probable_factor(seen, self.log_spread_std, self.largest_factor)
+        return forecast.at(inflate(members, probable))
 
 
 class FieldSpreadCorrection(eqx.Module):

@@ -1,4 +1,4 @@
-"""The kernel between the forecast's covariance and that of the weighted members."""
+"""Kernels of the mixture: their shape, between two covariances, and their width."""
 
 from __future__ import annotations
 
@@ -6,41 +6,32 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from schemes import quick
+from stages import predicted
 
 import kdediff_jax as kd
-from kdediff_jax.analysis.covariance_kernel import condition
-from kdediff_jax.analysis.noise import split
-from kdediff_jax.analysis.weighted_kernel import mix
+from kdediff_jax.analysis.enkpf.mixture import weigh
+from kdediff_jax.bandwidths import silverman
 
 EACH = 3.0
 KEY = jax.random.key(5)
 
 
+@quick
 def both(x, y, width, std=1.0, alive=None):
     """Posteriors of members `x` measured as they are: for width h, for width 0, and mixed."""
-    alive = jnp.ones(x.shape[0], bool) if alive is None else alive
-    observation = kd.GaussianObservation(kd.observations.identity, std)
-    measurement = split(observation, KEY, x, jnp.zeros((), x.dtype))
-    smoothed, particles = (condition(x, alive, y, measurement, h) for h in (width, 0.0))
-    return smoothed, particles, mix(smoothed, particles, width, EACH)
+    forecast = predicted(kd.GaussianObservation(kd.Identity(), std), x, y, alive=alive)
+    width, share = jnp.asarray(width, x.dtype), jnp.ones((), x.dtype)
+    smoothed, particles = (weigh(forecast, h, share) for h in (width, 0.0))
+    return smoothed, particles, kd.WeightedShape(EACH)(forecast, particles, width, share)
 
 
-def moments(components):
+def moments(mixture):
     """Mean and covariance of a mixture, in NumPy."""
-    w = np.exp(np.asarray(components.log_weights))
-    means, root = np.asarray(components.means), np.asarray(components.root)
+    w = np.exp(np.asarray(mixture.log_weights))
+    means, root = np.asarray(mixture.means), np.asarray(mixture.root)
     mean = w @ means
     return mean, (means - mean).T @ (w[:, None] * (means - mean)) + root @ root.T
-
-
-def test_a_width_of_zero_is_the_particle_filter(dtype):
-    x = jax.random.normal(KEY, (50, 2), dtype)
-    y = jnp.asarray([0.5, -0.5], dtype)
-    _, particles, _ = both(x, y, 0.3)
-    np.testing.assert_allclose(particles.means, x, rtol=1e-6)
-    log_w = jax.nn.log_softmax(-0.5 * jnp.sum((y[None] - x) ** 2, axis=1))
-    np.testing.assert_allclose(particles.log_weights, log_w, rtol=2e-5, atol=2e-5)
-    assert jnp.max(jnp.abs(particles.root)) < 1e-6
 
 
 def test_moments_of_many_weighted_members_stay(x64):
@@ -61,20 +52,19 @@ def test_too_few_effective_members_leave_the_forecast_kernel(x64):
     np.testing.assert_allclose(mixed.log_weights, smoothed.log_weights, rtol=1e-12)
 
 
-def test_infinitely_many_members_per_direction_are_the_forecast_kernel():
-    with_it, without = (
-        kd.KDEDiffusion(kernel=kd.CovarianceKernel(members_per_direction=each))
-        for each in (jnp.inf, 1e9)
-    )
-    x = jax.random.normal(KEY, (60, 1))
-    observation = kd.GaussianObservation(kd.observations.identity, 0.5)
-    y = jnp.asarray([1.0])
-    one, other = (f(KEY, x, y, observation)[0] for f in (with_it, without))
-    np.testing.assert_allclose(one, other, rtol=1e-5)
-    default = kd.KDEDiffusion()(KEY, x, y, observation)[0]
-    assert jnp.max(jnp.abs(default - one)) > 1e-4
-    with pytest.raises(ValueError, match="members_per_direction"):
-        kd.CovarianceKernel(members_per_direction=0.0)
+def test_infinitely_many_members_per_direction_are_the_forecasts_shape():
+    x, y = jax.random.normal(KEY, (60, 1)), jnp.asarray([1.0])
+    observation = kd.GaussianObservation(kd.Identity(), 0.5)
+
+    @quick
+    def analysis(each):
+        return kd.EnKPF(kernel_shape=kd.WeightedShape(each))(KEY, x, y, observation)[0]
+
+    forecasts = quick(lambda x: kd.EnKPF(kernel_shape=kd.ForecastShape())(KEY, x, y, observation))
+    expected = forecasts(x)[0]
+    for each in (jnp.inf, 1e9):
+        np.testing.assert_allclose(analysis(each), expected, rtol=1e-5, atol=1e-5)
+    assert jnp.max(jnp.abs(analysis(EACH) - expected)) > 1e-4
 
 
 def test_members_of_no_weight_get_none(dtype):
@@ -97,28 +87,60 @@ def test_a_bent_posterior_is_drawn_better():
     """On x_2 = x_1^2, x_1 measured: distance from the curve, against the forecast's kernel."""
     x1 = jax.random.normal(KEY, (400, 1))
     x = jnp.concatenate([x1, x1**2 + 0.05 * jax.random.normal(jax.random.key(1), (400, 1))], axis=1)
-    y = jnp.asarray([1.0, 1.0])
-    smoothed, _, mixed = both(x, y, 0.3, std=0.3)
+    smoothed, _, mixed = both(x, jnp.asarray([1.0, 1.0]), 0.3, std=0.3)
 
-    def off(components):
-        noise = jax.random.normal(jax.random.key(2), (400, 2)) @ components.root.T
-        place = jax.random.categorical(jax.random.key(3), components.log_weights, shape=(400,))
-        at = components.means[place] + noise
+    def off(mixture):
+        noise = jax.random.normal(jax.random.key(2), (400, 2)) @ mixture.root.T
+        place = jax.random.categorical(jax.random.key(3), mixture.log_weights, shape=(400,))
+        at = mixture.means[place] + noise
         return float(jnp.sqrt(jnp.mean((at[:, 1] - at[:, 0] ** 2) ** 2)))
 
     assert off(mixed) < 0.7 * off(smoothed)
 
 
-def test_gradients_are_finite(x64):
+def test_gradients_are_those_of_differences(x64):
     x = jax.random.normal(KEY, (30, 2), x64)
 
-    def total(x, width):
+    @quick
+    @jax.value_and_grad
+    def total(inputs):
+        x, width = inputs
         mixed = both(x, jnp.ones(2), width)[2]
         return jnp.sum(jnp.exp(mixed.log_weights) * mixed.means[:, 0]) + jnp.sum(mixed.root)
 
-    width = jnp.asarray(0.3)
-    slopes = jax.grad(total, argnums=(0, 1))(x, width)
-    assert all(jnp.all(jnp.isfinite(leaf)) for leaf in slopes)
-    step = 1e-5
-    difference = (total(x, width + step) - total(x, width - step)) / (2 * step)
-    np.testing.assert_allclose(slopes[1], difference, rtol=1e-5)
+    width, step = jnp.asarray(0.3), 1e-5
+    by_members, by_width = total((x, width))[1]
+    assert jnp.all(jnp.isfinite(by_members))
+    difference = (total((x, width + step))[0] - total((x, width - step))[0]) / (2 * step)
+    np.testing.assert_allclose(by_width, difference, rtol=1e-5)
+
+
+def test_silvermans_width_makes_up_for_what_weights_cost(dtype):
+    rule = kd.SilvermanWidth(factor=0.8, minimum_loss=0.2)
+    lost = jnp.asarray([0.0, 0.2, 0.7], dtype)
+    expected = 0.8 * silverman(50, 3) * np.sqrt([0.2, 0.2, 0.7])
+    widths = rule(50, 3, lost)
+    np.testing.assert_allclose(widths, expected, rtol=1e-6)
+    assert widths.dtype == dtype
+    # beyond 1 there is no mixture with the members' variance
+    assert kd.SilvermanWidth(10.0)(50, 3, lost[-1]) <= 1
+    np.testing.assert_array_equal(kd.FixedWidth(0.4)(50, 3, lost[0]), jnp.asarray(0.4, dtype))
+    slope = jax.grad(lambda lost: kd.SilvermanWidth(minimum_loss=0.0)(50, 3, lost))
+    assert jnp.isfinite(slope(lost[0]))
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: kd.WeightedShape(members_per_direction=0.0), "members_per_direction"),
+        (lambda: kd.WeightedShape(width_ratio=-1.0), "width_ratio"),
+        (lambda: kd.EnKPF(kernel_width=2.0), "kernel_width: expected at most 1"),
+        (lambda: kd.EnKPF(kernel_width=0.0), "kernel_width"),
+        (lambda: kd.EnKPF(kernel_width=[0.1, 0.2]), "kernel_width: expected a number"),
+        (lambda: kd.SilvermanWidth(0.0), "factor"),
+        (lambda: kd.SilvermanWidth(minimum_loss=-0.1), "minimum_loss"),
+    ],
+)
+def test_bad_options_are_named(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from schemes import quick
-from stages import mixture_of, predicted, split_of
+from stages import posteriors_of, predicted, share_of
 
 import kdediff_jax as kd
 from kdediff_jax.analysis.enkpf.likelihood_split import (
@@ -46,14 +46,6 @@ def test_shares_beyond_the_budget_are_neither_taken_nor_asked():
     assert rule.choose(estimates, NOISE, 0.5 * NOISE) == 1
     # the last is allowed whatever it costs
     assert rule.choose(estimates, NOISE, 1 + NOISE) == 3
-
-
-def test_the_largest_loss_is_that_of_the_budget():
-    """v = d (1 / ESS - 1 / N) N / N at the budget."""
-    n, d, budget = 50, 3, 0.2
-    size = n * (1 - kd.LikelihoodSplit(noise_budget=budget).largest_loss(n, d))
-    np.testing.assert_allclose(d * (1 / size - 1 / n), budget, rtol=1e-5)
-    assert kd.FixedSplit(0.3).largest_loss(n, d) == 1
 
 
 def moments_by_hand(members, log_weights, last, within):
@@ -104,7 +96,7 @@ IDENTITY = kd.GaussianObservation(kd.Identity(), 0.5)
 
 @quick
 def share(forecast, y):
-    return split_of(kd.EnKPF(), predicted(IDENTITY, forecast, y)).share
+    return share_of(kd.EnKPF(), predicted(IDENTITY, forecast, y))
 
 
 def test_gaussian_forecasts_go_to_the_gain_and_others_to_the_weights(key):
@@ -120,18 +112,18 @@ def test_gaussian_forecasts_go_to_the_gain_and_others_to_the_weights(key):
 
 @pytest.mark.parametrize(("n", "d"), [(1000, 2), (20, 40)])
 def test_few_members_in_many_dimensions_leave_it_to_the_kalman_gain(key, n, d):
-    scheme = kd.EnKPF(kernel_shape=kd.ForecastShape())
-    observation = kd.GaussianObservation(kd.Identity(), 0.3)
+    """And the sampling noise that the weights add stays within the budget."""
+    scheme, observation = kd.EnKPF(), kd.GaussianObservation(kd.Identity(), 0.3)
 
     @quick
     def chosen(members):
         forecast = predicted(observation, members, jnp.full(d, 0.5))
-        share = split_of(scheme, forecast).share
-        return share, kd.kde.effective_sample_size(mixture_of(scheme, forecast).log_weights)
+        mixture = posteriors_of(scheme, forecast)[1]
+        return share_of(scheme, forecast), kd.kde.effective_sample_size(mixture.log_weights)
 
     share, size = chosen(jax.random.normal(key, (n, d)))
     assert share > 0.7 if d == 40 else share < 0.3
-    assert size >= n * (1 - scheme.kalman_share.largest_loss(n, d)) * 0.999
+    assert d * (1 / size - 1 / n) <= scheme.kalman_share.noise_budget + 1e-5
 
 
 @pytest.mark.parametrize(
