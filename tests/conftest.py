@@ -54,7 +54,7 @@ def large_lorenz96(key):
     def problem(cycles):
         d = 1000
         model = kd.Lorenz96(interval=0.05)
-        obs = kd.GaussianObservation(kd.observations.identity, 1.0)
+        obs = kd.GaussianObservation(kd.Identity(), 1.0)
         truth_key, member_key, run_key = jax.random.split(key, 3)
         start = 8 + jax.random.normal(truth_key, (d,))
         settle = jax.jit(

@@ -11,42 +11,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from schemes import SCHEMES, data, problem
 
 import kdediff_jax as kd
 
 
 def kde(sampler, bandwidth=0.4):
-    return kd.KDEDiffusion(state_bandwidth=bandwidth, obs_bandwidth=0.5, sampler=sampler)
+    return kd.KDEDiffusion(bandwidth, 0.5, sampler=sampler)
 
 
-SCHEMES = {
-    "flow": lambda: kde(kd.ProbabilityFlow()),
-    "flow rules": lambda: kd.KDEDiffusion(
-        state_bandwidth=kd.Silverman(), obs_bandwidth=kd.Scott(), sampler=kd.ProbabilityFlow()
-    ),
-    "sde": lambda: kde(kd.ReverseSDE()),
-    "exact": lambda: kde(kd.ExactMixture()),
-    "enkf known": lambda: kd.EnKF(),
-    "enkf sampled": lambda: kd.EnKF(noise="sampled"),
-    "sir": lambda: kd.SIR(jitter=0.5),
-    "default": lambda: kd.KDEDiffusion(),
-    "etkf": lambda: kd.ETKF(),
-    "letkf": lambda: kd.ETKF(localisation=kd.Localisation([0.0, 1.0, 2.0], [0.0, 2.0], 1.0)),
-    "searched rules": lambda: kd.KDEDiffusion(
-        state_bandwidth=kd.LeaveOneOut(), obs_bandwidth=kd.TargetESS()
-    ),
-}
-
-
-def lowered(analysis, cycles, n=20):
+def lowered(name, cycles):
     """Return the text of the program of a whole run; nothing is compiled."""
-
-    observation = kd.GaussianObservation(kd.Select((0, 2)), 1.0)
+    own, (forecast, y) = problem(name), data(name)
+    modules = kd.RandomWalk(0.1), own.observation, SCHEMES[name].build(own)
 
     def run(key, ensemble, ys):
-        return kd.assimilate(key, kd.Lorenz63(noise_std=0.1), observation, analysis, ensemble, ys)
+        return kd.assimilate(key, *modules, ensemble, ys)
 
-    arguments = jax.random.key(0), jnp.ones((n, 3)), jnp.ones((cycles, 2))
+    arguments = jax.random.key(0), forecast, np.tile(y, (cycles, 1))
     return jax.jit(run).lower(*arguments).as_text()
 
 
@@ -55,7 +37,7 @@ HOST = re.compile(r"callback|python|infeed|outfeed", re.IGNORECASE)
 
 @pytest.mark.parametrize("name", SCHEMES)
 def test_whole_run_is_one_program_without_the_host(name):
-    short, long = (lowered(SCHEMES[name](), cycles) for cycles in (50, 500))
+    short, long = (lowered(name, cycles) for cycles in (50, 500))
     assert len(re.findall(r"func\.func public", short)) == 1
     assert not HOST.search(short)
     # the number of cycles is a trip count and a shape, never a length of the program
@@ -105,6 +87,7 @@ CALLS = {
     "flow": lambda key, x, y, h: kde(kd.ProbabilityFlow(), h)(key, x, y, FIRST),
     "sir": lambda key, x, y, h: kd.SIR(jitter=h)(key, x, y, FIRST, t=h),
     "enkf": lambda key, x, y, h: kd.EnKF(inflation=1 + h)(key, x, y, FIRST),
+    "enkpf": lambda key, x, y, h: kd.EnKPF(kernel_width=h)(key, x, y, FIRST),
     "update": lambda key, x, y, h: kde(kd.ExactMixture(), h).update(key, x, x[:, :1] + h, y),
 }
 FIRST = kd.GaussianObservation(kd.Select((0,)), 1.0)

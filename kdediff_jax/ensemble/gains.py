@@ -86,14 +86,11 @@ def secant(
         noise: R.
         share: of the likelihood.
     """
-    root = cholesky(noise)
-    e = solve_lower(root, pull.T)
-    r = solve_lower(root, response.T)
-    square = like(noise, share) * jnp.sum(r**2, axis=0)
-    return secant_part(jnp.sum(e * r, axis=0), square)[:, None]
-
-
-def secant_part(along: Array, square: Array) -> Array:
-    """Return <e, r> / <r, r> cut to [0, 1]: 1 where nothing responds, 0 where r is not finite."""
+    n = pull.shape[0]
+    scaled = solve_lower(cholesky(noise), jnp.concatenate([pull, response]).T)
+    e, r = scaled[:, :n], scaled[:, n:]
+    along, square = jnp.sum(e * r, axis=0), like(noise, share) * jnp.sum(r**2, axis=0)
     cut = jnp.clip(along / jnp.where(square > 0, square, 1), 0, 1)
-    return jnp.where(square == 0, 1, jnp.where(jnp.isfinite(square), cut, 0))
+    # all of the step where nothing responds, none where the response is not finite
+    part = jnp.where(square == 0, 1, jnp.where(jnp.isfinite(square), cut, 0))
+    return part[:, None]

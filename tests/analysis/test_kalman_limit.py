@@ -21,18 +21,20 @@ YS = np.array([1.6, 1.4, -0.3, np.nan, 0.9] * 4)[:, None]  # every fifth measure
 
 KDE, EXACT = (H_Y, H_X), (0.0, 0.0)  # what the limit adds to the noise, and to the covariance
 FILTERS = {
-    "flow": (lambda: kde(kd.ProbabilityFlow()), KDE),
+    "kde, flow": (lambda: kde(kd.ProbabilityFlow()), KDE),
     # 40 steps instead of 100: the bias of the coarser path is far below a standard error here
-    "sde": (lambda: kde(kd.ReverseSDE(num_steps=40)), KDE),
-    "exact": (lambda: kde(kd.ExactMixture()), KDE),
-    "enkf known": (lambda: kd.EnKF(noise="known"), EXACT),
-    "enkf sampled": (lambda: kd.EnKF(noise="sampled"), EXACT),
+    "kde, sde": (lambda: kde(kd.ReverseSDE(num_steps=40)), KDE),
+    "kde, mixture": (lambda: kde(kd.ExactMixture()), KDE),
+    "enkpf": (lambda: kd.EnKPF(), EXACT),
+    "enkf": (lambda: kd.EnKF(), EXACT),
+    "enkf, pairs": (lambda: kd.EnKF(noise="pairs"), EXACT),
+    "etkf": (lambda: kd.ETKF(inflation=1.0), EXACT),
     "sir": (lambda: kd.SIR(), EXACT),
 }
 
 
 def kde(sampler):
-    return kd.KDEDiffusion(state_bandwidth=H_X, obs_bandwidth=H_Y, sampler=sampler)
+    return kd.KDEDiffusion(H_X, H_Y, sampler=sampler)
 
 
 def problem():
@@ -95,7 +97,7 @@ def z_scores(errors):
 def test_tends_to_kalman(name):
     make, limit = FILTERS[name]
     exact = flat(*kalman(*limit))
-    solve = name in ("flow", "sde")
+    solve = name in ("kde, flow", "kde, sde")
     large = replicates(make(), LARGE, 24, level=2 if solve else 0)
     # the average over replicates is the Kalman filter within 5 of its standard errors, in the first
     # analysis and in every cycle of the run (the bias O(1/N) is at most about one of them)

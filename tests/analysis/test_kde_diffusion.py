@@ -1,155 +1,241 @@
-"""The product kernel in scale-free coordinates, and with several measurements per member."""
+"""The paper's method: its weights, bandwidth rules, scalings and replicates."""
 
-import equinox as eqx
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from schemes import quick
 
 import kdediff_jax as kd
+from kdediff_jax.observations import sample_ensemble
 
-SHIFT = np.array([[5.0, -100.0, 0.0]])
-SCALE = np.array([[100.0, 0.01, 3.0]])
-
-
-@eqx.filter_jit
-def update(scheme, *args):
-    return scheme.update(*args)
+MATRIX = np.array([[1.0, 0.0, 0.5], [0.0, -1.0, 1.0]])
+Y = np.array([0.4, 0.1])
+N = 40
 
 
-@eqx.filter_jit
-def analyse(scheme, *args):
-    return scheme(*args)
+def pairs(n=N):
+    """Return members and simulated measurements, as NumPy."""
+    rng = np.random.default_rng(7)
+    x = rng.normal(size=(n, 3)) @ np.array([[1.0, 0.5, 0.0], [0.0, 1.0, 0.2], [0.0, 0.0, 0.7]])
+    return x, x @ MATRIX.T + 0.3 * rng.normal(size=(n, 2))
 
 
-def scheme(coordinates, replicates=1, h=(0.4, 0.6), sampler=None):
-    kernel = kd.ProductKernel(coordinates, replicates)
-    return kd.KDEDiffusion(state_bandwidth=h[0], obs_bandwidth=h[1], kernel=kernel, sampler=sampler)
+def mixture(*bandwidths, **settings):
+    return kd.KDEDiffusion(*bandwidths, sampler=kd.ExactMixture(), **settings)
 
 
-def pairs(key, n=40):
-    x = jax.random.normal(key, (n, 3), jnp.float64)
-    return x, x[:, :2] + 0.3 * jax.random.normal(jax.random.key(7), (n, 2), jnp.float64)
+def update(scheme, x, simulated, y=Y):
+    """Compile anew: a scheme of this module is used once or twice."""
+    call = quick(lambda x, p, y: scheme.update(jax.random.key(0), x, p, y))
+    return call(*map(jnp.asarray, (x, simulated, y)))
 
 
-def test_own_coordinates_are_the_default(x64, key):
-    x, predicted = pairs(key)
-    y = jnp.array([0.4, 0.1])
-    plain = kd.KDEDiffusion(state_bandwidth=0.4, obs_bandwidth=0.6)
-    a, _ = update(plain, key, x, predicted, y)
-    b, _ = update(scheme("own"), key, x, predicted, y)
-    np.testing.assert_array_equal(a, b)
+def ess(w):
+    w = w / w.sum()
+    return 1 / (w**2).sum()
 
 
 @pytest.mark.parametrize("missing", [False, True])
-def test_standardised_is_the_paper_s_kernel_with_a_bandwidth_per_coordinate(x64, key, missing):
-    x, predicted = pairs(key)
-    x, predicted = x * jnp.array([[1.0, 10.0, 0.1]]), predicted * jnp.array([[3.0, 0.2]])
-    y = jnp.array([0.4, jnp.nan if missing else 0.1])
-    mixture = kd.ExactMixture()
-    a, info = update(scheme("standardised", sampler=mixture), key, x, predicted, y)
-    each = kd.KDEDiffusion(
-        state_bandwidth=0.4 * jnp.std(x, axis=0, ddof=1),
-        obs_bandwidth=0.6 * jnp.std(predicted, axis=0, ddof=1),
-        sampler=mixture,
+def test_weights_are_those_of_the_measurements_kernel(x64, missing):
+    x, simulated = pairs()
+    h_y, y = np.array([0.5, 0.8]), np.array([0.4, np.nan if missing else 0.1])
+    _, info = update(mixture(0.5, h_y), x, simulated, y)
+    log_w = -0.5 * np.nansum(((y - simulated) / h_y) ** 2, axis=1)
+    np.testing.assert_allclose(info.ess, ess(np.exp(log_w)), rtol=1e-10)
+
+
+@pytest.mark.parametrize("sampler", ["flow", "sde", "mixture"])
+def test_draws_are_from_the_conditional_kernel_density(x64, sampler):
+    """Mean and covariance of sum_i w_i N(x_i, h_x^2), within the error of its draws."""
+    samplers = {
+        "flow": kd.ProbabilityFlow(latents="independent"),
+        "sde": kd.ReverseSDE(num_steps=40),
+        "mixture": kd.ExactMixture("multinomial"),
+    }
+    n, h_x, h_y = 1500, 0.3, 0.5
+    x, simulated = pairs(n)
+    out, info = update(kd.KDEDiffusion(h_x, h_y, sampler=samplers[sampler]), x, simulated)
+    w = np.exp(-0.5 * (((Y - simulated) / h_y) ** 2).sum(axis=1))
+    w = w / w.sum()
+    mean, covariance = w @ x, np.cov(x.T, aweights=w, ddof=0) + h_x**2 * np.eye(3)
+    z = np.linalg.solve(np.linalg.cholesky(covariance), (np.asarray(out) - mean).T)
+    assert info.ok
+    assert np.abs(z.mean(axis=1)).max() < 5 / np.sqrt(n)
+    assert np.abs(np.cov(z) - np.eye(3)).max() < 5 * np.sqrt(2 / n)
+
+
+def silverman(data):
+    n, d = data.shape
+    return (4 / ((d + 2) * n)) ** (1 / (d + 4)) * data.std(axis=0, ddof=1)
+
+
+def scott(data):
+    n, d = data.shape
+    return n ** (-1 / (d + 4)) * data.std(axis=0, ddof=1)
+
+
+def test_rules_are_their_formulas(x64):
+    x, simulated = pairs()
+    x = x * [1.0, 10.0, 0.1]
+    by_rules, _ = update(mixture(kd.Silverman(0.7), kd.Scott(1.2)), x, simulated)
+    numbers, _ = update(mixture(0.7 * silverman(x), 1.2 * scott(simulated)), x, simulated)
+    np.testing.assert_allclose(by_rules, numbers, rtol=1e-9)
+
+
+def test_without_bandwidths_it_keeps_half_of_the_members(x64):
+    x, simulated = pairs()
+    default, info = update(kd.KDEDiffusion(), x, simulated)
+    said, _ = update(kd.KDEDiffusion(kd.Silverman(0.5), kd.TargetESS(0.5)), x, simulated)
+    np.testing.assert_array_equal(default, said)
+    np.testing.assert_allclose(info.ess, N / 2, rtol=1e-3)
+
+
+def test_a_rule_for_both_bandwidths_is_told_both(x64):
+    x, simulated = pairs()
+
+    class Both(kd.AbstractBandwidthPair):
+        def __call__(self, x, simulated, y):
+            return jnp.std(x) * 0.3, jnp.std(simulated) + jnp.abs(y[0])
+
+    numbers = 0.3 * x.std(), simulated.std() + 0.4
+    both, _ = update(mixture(Both()), x, simulated)
+    np.testing.assert_allclose(both, update(mixture(*numbers), x, simulated)[0], rtol=1e-9)
+    _, info = update(mixture(kd.ConditionalLeaveOneOut()), x, simulated)
+    assert info.ok
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_standardised_is_a_bandwidth_per_coordinate(x64, missing):
+    x, simulated = pairs()
+    x, simulated = x * [1.0, 10.0, 0.1] + 5, simulated * [3.0, 0.2]
+    y = np.array([1.2, np.nan if missing else 0.02])
+    flow = kd.ProbabilityFlow()
+    a, info = update(
+        kd.KDEDiffusion(0.4, 0.6, scaling="standardised", sampler=flow), x, simulated, y
     )
-    b, expected = update(each, key, x, predicted, y)
+    each = 0.4 * x.std(axis=0, ddof=1), 0.6 * simulated.std(axis=0, ddof=1)
+    b, expected = update(kd.KDEDiffusion(*each, sampler=flow), x, simulated, y)
     np.testing.assert_allclose(info.ess, expected.ess, rtol=1e-9)
-    # the sort of the components is along another axis: compare what does not depend on it
-    np.testing.assert_allclose(a.mean(0), b.mean(0), atol=0.35 * float(np.std(b)))
+    scale = x.std(axis=0)
+    # the solver's scale is that of a number in the one, of each coordinate in the other
+    np.testing.assert_allclose(np.asarray(a) / scale, np.asarray(b) / scale, atol=0.05)
 
 
-@pytest.mark.parametrize("coordinates", ["standardised", "whitened"])
-def test_numbers_mean_the_same_in_other_units(x64, key, coordinates):
+@pytest.mark.parametrize("scaling", ["standardised", "whitened"])
+def test_numbers_mean_the_same_in_other_units(x64, scaling):
     """Scaled and shifted state and measurement give the scaled and shifted analysis."""
-    x, predicted = pairs(key)
-    y = jnp.array([0.4, 0.1])
-    obs_scale = jnp.array([0.1, 50.0])
-    one = scheme(coordinates)
-    a, info = update(one, key, x, predicted, y)
-    b, same = update(
-        one, key, x * SCALE + SHIFT, predicted * obs_scale[None] - 7.0, y * obs_scale - 7.0
-    )
+    x, simulated = pairs()
+    unit, shift, obs_unit = np.array([100.0, 0.01, 3.0]), [5.0, -100.0, 0.0], np.array([0.1, 50.0])
+    scheme = kd.KDEDiffusion(0.4, 0.6, scaling=scaling)
+    a, info = update(scheme, x, simulated)
+    b, same = update(scheme, x * unit + shift, simulated * obs_unit - 7, Y * obs_unit - 7)
     np.testing.assert_allclose(info.ess, same.ess, rtol=1e-8)
-    np.testing.assert_allclose(np.asarray(a) * SCALE + SHIFT, b, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(np.asarray(a) * unit + shift, b, rtol=1e-6, atol=1e-6)
 
 
-def test_whitened_distances_are_mahalanobis(x64, key):
-    x, predicted = pairs(key, 400)
-    predicted = predicted @ jnp.array([[2.0, 1.0], [0.0, 0.8]])
-    y = predicted[3] + 0.01
-    _, info = update(scheme("whitened", h=(0.4, 0.3)), key, x, predicted, y)
-    inverse = np.linalg.inv(np.cov(predicted.T))
-    e = np.asarray(predicted) - np.asarray(y)
+def test_whitened_distances_are_mahalanobis(x64):
+    x, simulated = pairs(400)
+    simulated = simulated @ np.array([[2.0, 1.0], [0.0, 0.8]])
+    y = simulated[3] + 0.01
+    _, info = update(kd.KDEDiffusion(0.4, 0.3, scaling="whitened"), x, simulated, y)
+    inverse, e = np.linalg.inv(np.cov(simulated.T)), simulated - y
     weights = np.exp(-0.5 * np.einsum("ni,ij,nj->n", e, inverse, e) / 0.3**2)
-    weights /= weights.sum()
     # shrinkage moves the covariance by O(1/n)
-    np.testing.assert_allclose(info.ess, 1 / (weights**2).sum(), rtol=0.02)
+    np.testing.assert_allclose(info.ess, ess(weights), rtol=0.02)
 
 
-def test_a_missing_component_turns_no_other(x64, key):
-    x, predicted = pairs(key)
-    half, _ = update(scheme("whitened"), key, x, predicted, jnp.array([0.4, jnp.nan]))
-    alone, _ = update(scheme("whitened"), key, x, predicted[:, :1], jnp.array([0.4]))
+def test_a_missing_component_turns_no_other(x64):
+    x, simulated = pairs()
+    scheme = kd.KDEDiffusion(0.4, 0.6, scaling="whitened")
+    half, _ = update(scheme, x, simulated, np.array([0.4, np.nan]))
+    alone, _ = update(scheme, x, simulated[:, :1], Y[:1])
     np.testing.assert_allclose(half, alone, rtol=1e-7, atol=1e-8)
 
 
-def test_replicates_calm_the_weights(key):
-    """The exact weights are those of R + h_y^2: many replicates come nearer to them."""
-    x = jax.random.normal(key, (200, 2))
-    y = jnp.array([0.3, -0.2])
-    observation = kd.GaussianObservation(kd.observations.identity, 0.5)
-    h_y = 0.3
-
-    def error(replicates):
-        sizes = []
-        for k in jax.random.split(key, 10):
-            one = scheme("own", replicates, (0.2, h_y), kd.ExactMixture())
-            sizes.append(float(analyse(one, k, x, y, observation)[1].ess))
-        exact = jax.nn.softmax(-0.5 * jnp.sum((x - y[None]) ** 2, axis=1) / (0.25 + h_y**2))
-        return np.sqrt(np.mean((np.array(sizes) * float(jnp.sum(exact**2)) - 1) ** 2))
-
-    assert error(16) < 0.5 * error(1)
+OBSERVATION = kd.GaussianObservation(kd.Identity(), 0.5)
 
 
 def test_replicates_are_the_sum_of_their_kernels(x64, key):
     x = jax.random.normal(key, (30, 2), jnp.float64)
-    y = jnp.array([0.3, -0.2])
-    observation = kd.GaussianObservation(kd.observations.identity, 0.5)
-    one = scheme("own", 4, (0.2, 0.4), kd.ExactMixture())
-    _, info = analyse(one, key, x, y, observation)
+    y, h_y = np.array([0.3, -0.2]), 0.4
+    call = quick(lambda x: mixture(0.2, h_y, replicates=4)(key, x, y, OBSERVATION))
     predict_key, _ = jax.random.split(key)
-    drawn = [
-        kd.observations.sample_ensemble(observation, k, x, 0.0)
-        for k in jax.random.split(predict_key, 4)
-    ]
-    weights = sum(
-        np.exp(-0.5 * ((np.asarray(p) - np.asarray(y)) ** 2).sum(1) / 0.4**2) for p in drawn
-    )
-    weights = np.asarray(weights) / np.sum(weights)
-    np.testing.assert_allclose(info.ess, 1 / (weights**2).sum(), rtol=1e-9)
+    drawn = [sample_ensemble(OBSERVATION, k, x, 0.0) for k in jax.random.split(predict_key, 4)]
+    weights = sum(np.exp(-0.5 * ((np.asarray(p) - y) ** 2).sum(1) / h_y**2) for p in drawn)
+    np.testing.assert_allclose(call(x)[1].ess, ess(weights), rtol=1e-9)
 
 
-@pytest.mark.parametrize("coordinates", ["standardised", "whitened"])
-@pytest.mark.parametrize("case", ["few", "constant", "identical"])
-def test_degenerate_ensembles_are_finite(key, coordinates, case):
-    n = 3 if case == "few" else 12
-    x = jax.random.normal(key, (n, 4))
-    if case == "constant":
-        x = x.at[:, 1].set(2.0)
-    if case == "identical":
-        x = jnp.broadcast_to(x[:1], x.shape)
-    out, info = update(scheme(coordinates), key, x, x[:, :2] + 0.1, jnp.array([0.4, 0.1]))
-    assert info.ok and np.isfinite(np.asarray(out)).all()
+def test_replicates_calm_the_weights(key):
+    """The exact weights are those of R + h_y^2: many replicates come nearer to them."""
+    x, y, h_y = jax.random.normal(key, (200, 2)), jnp.array([0.3, -0.2]), 0.3
+    exact = ess(np.exp(-0.5 * np.sum((x - y[None]) ** 2, axis=1) / (0.25 + h_y**2)))
+
+    def error(replicates):
+        scheme = mixture(0.2, h_y, replicates=replicates)
+        sizes = quick(jax.vmap(lambda k: scheme(k, x, y, OBSERVATION)[1].ess))
+        return np.sqrt(np.mean((sizes(jax.random.split(key, 10)) / exact - 1) ** 2))
+
+    assert error(16) < 0.5 * error(1)
+
+
+@pytest.mark.parametrize("scaling", ["standardised", "whitened"])
+def test_degenerate_ensembles_are_finite(key, scaling):
+    """Fewer members than coordinates, a constant coordinate, members all equal."""
+    x = jax.random.normal(key, (12, 4))
+    for members in (x[:3], x.at[:, 1].set(2.0), jnp.broadcast_to(x[:1], x.shape)):
+        scheme = kd.KDEDiffusion(0.4, 0.6, scaling=scaling)
+        out, info = update(scheme, members, members[:, :2] + 0.1, Y.astype("float32"))
+        assert info.ok and np.isfinite(out).all()
+
+
+@pytest.mark.parametrize("sampler", ["flow", "exact"])
+def test_traced_bad_bandwidths_are_flagged(sampler):
+    schedule = kd.VarianceExploding(tau_max=5.0)
+    flow = kd.ProbabilityFlow(schedule=schedule, latents="independent")
+    sampler_ = flow if sampler == "flow" else kd.ExactMixture()
+
+    @quick
+    def ok(h_x, h_y):
+        x = pairs(8)[0].astype("float32")
+        scheme = kd.KDEDiffusion(h_x, h_y, sampler=sampler_)
+        return scheme.update(jax.random.key(0), x, x[:, :1], jnp.asarray([0.5]))[1].ok
+
+    assert ok(0.5, 0.5)
+    for bad in (-0.5, 0.0, np.nan):
+        assert not ok(bad, 0.5) and not ok(0.5, bad)
+    assert bool(ok(6.0, 0.5)) == (sampler == "exact")  # tau_max below the bandwidth: no flow
 
 
 @pytest.mark.parametrize(
-    ("build", "message"),
+    ("build", "error", "message"),
     [
-        (lambda: kd.ProductKernel("polar"), "coordinates"),
-        (lambda: kd.ProductKernel(replicates=0), "replicates"),
+        (lambda: kd.KDEDiffusion(0.0, 1.0), ValueError, "state_bandwidth: .*positive.*0.0"),
+        (lambda: kd.KDEDiffusion(1.0, [1, -2]), ValueError, "obs_bandwidth: .*positive.*-2.0"),
+        (lambda: kd.KDEDiffusion(float("nan"), 1.0), ValueError, "state_bandwidth: .*finite"),
+        (lambda: kd.KDEDiffusion(1.0, True), TypeError, "obs_bandwidth: .*number.*True"),
+        (lambda: kd.KDEDiffusion(kd.Scott, 1.0), TypeError, "state_bandwidth: .*number.*Scott"),
+        (lambda: kd.KDEDiffusion(kd.TargetESS(), 1.0), TypeError, "state_bandwidth: TargetESS"),
+        (
+            lambda: kd.KDEDiffusion(kd.ConditionalLeaveOneOut(), 1.0),
+            ValueError,
+            "obs_bandwidth: expected None",
+        ),
+        (lambda: kd.KDEDiffusion(1.0, kd.ConditionalLeaveOneOut()), TypeError, "obs_bandwidth"),
+        (lambda: kd.KDEDiffusion(scaling="polar"), ValueError, "scaling"),
+        (lambda: kd.KDEDiffusion(replicates=0), ValueError, "replicates"),
+        (lambda: kd.KDEDiffusion(sampler=kd.ExactMixture), TypeError, "sampler: expected a sampler"),
+        (lambda: update(mixture([1.0] * 4, 1.0), *pairs()), ValueError, r"state_bandwidth.*\(3,\)"),
+        (lambda: above_tau_max(), ValueError, "tau_max.*0.5.*0.25"),
     ],
 )
-def test_bad_options_are_named(build, message):
-    with pytest.raises(ValueError, match=message):
+def test_bad_input_is_named(build, error, message):
+    with pytest.raises(error, match=message):
         build()
+
+
+def above_tau_max():
+    sampler = kd.ProbabilityFlow(schedule=kd.VarianceExploding(tau_max=0.25))
+    return kd.KDEDiffusion(0.5, 0.5, sampler=sampler)

@@ -96,7 +96,7 @@ def test_the_default_is_auto_and_a_rule_stays_as_it_is():
 
 @pytest.mark.parametrize("build", SCHEMES.values(), ids=lambda b: type(b("auto")).__name__)
 def test_an_unknown_name_is_named(build):
-    with pytest.raises(ValueError, match="noise: expected one of .* did you mean 'known'"):
+    with pytest.raises(ValueError, match=r"noise: expected one of .* did you mean 'known'"):
         build("knwon")
 
 

@@ -29,9 +29,8 @@ def test_identity_and_linear(dtype):
         np.array([2, 0, -1], np.int8),
         jnp.array([2, 0, -1]),
         [np.int64(2), jnp.int32(0), -1],
-        iter([2, 0, -1]),
     ],
-    ids=["tuple", "list", "numpy", "int8", "jax", "scalars", "iterator"],
+    ids=["tuple", "list", "numpy", "int8", "jax", "scalars"],
 )
 def test_select_takes_any_sequence_of_integers(indices):
     operator = kd.Select(indices)

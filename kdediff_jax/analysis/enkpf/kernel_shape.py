@@ -39,13 +39,13 @@ class AbstractKernelShape(eqx.Module):
 
     @abc.abstractmethod
     def __call__(
-        self, forecast: Predicted, particles: Mixture, width: Scalar, share: Scalar
+        self, forecast: Predicted, weights: Float[Array, " n"], width: Scalar, share: Scalar
     ) -> Mixture:
         """Return the mixture.
 
         Args:
             forecast: members, moved by their Kalman share.
-            particles: its posterior for a kernel of no width.
+            weights: logarithms of its members' weights, normalised.
             width: h.
             share: of the log-likelihood that counts.
         """
@@ -55,7 +55,7 @@ class ForecastShape(AbstractKernelShape):
     """The kernel has the forecast's covariance: h = 1 is the ensemble Kalman update."""
 
     def __call__(
-        self, forecast: Predicted, particles: Mixture, width: Scalar, share: Scalar
+        self, forecast: Predicted, weights: Float[Array, " n"], width: Scalar, share: Scalar
     ) -> Mixture:
         """Return the mixture."""
         return weigh(forecast, width, share)
@@ -86,33 +86,33 @@ class WeightedShape(AbstractKernelShape):
             )
 
     def __call__(
-        self, forecast: Predicted, particles: Mixture, width: Scalar, share: Scalar
+        self, forecast: Predicted, weights: Float[Array, " n"], width: Scalar, share: Scalar
     ) -> Mixture:
         """Return the mixture between the forecast's kernel and that of the weighted members."""
         smoothed = weigh(forecast, width, share)
-        n, d = particles.means.shape
-        mean, covariance = _weighted_moments(particles)
+        n, d = forecast.members.shape
+        size = kde.effective_sample_size(weights)
+        mean, covariance = _weighted_moments(forecast.members, jnp.exp(weights)[:, None], size)
         wider = jnp.minimum(like(width, self.width_ratio) * width, 1)
-        size = kde.effective_sample_size(particles.log_weights)
         part = jnp.clip(like(width, self.members_per_direction) * (d + 1) / size, 0, 1)
 
         def between(own: Array, other: Array) -> Float[Array, "..."]:
             return (1 - part) * own + part * other
 
-        own_means = mean + moment_shrinkage(wider) * (particles.means - mean)
+        own_means = mean + moment_shrinkage(wider) * (forecast.members - mean)
         covariance = between(wider**2 * covariance, dot(smoothed.root, smoothed.root.T))
         least = jnp.finfo(mean.dtype).min / 4  # finite: 0 times -inf is no number
-        finite = (jnp.maximum(m.log_weights, least) for m in (particles, smoothed))
+        finite = (jnp.maximum(w, least) for w in (weights, smoothed.log_weights))
         dead = jnp.isneginf(smoothed.log_weights)
         log_weights = jax.nn.log_softmax(jnp.where(dead, -jnp.inf, between(*finite)))
         root = floored_root(shrunk(covariance, n))
         return Mixture(between(own_means, smoothed.means), log_weights, root)
 
 
-def _weighted_moments(mixture: Mixture) -> tuple[Float[Array, "1 d"], Float[Array, "d d"]]:
-    """Return mean and covariance of the components (unbiased for ESS equally weighted members)."""
-    weights = jnp.exp(mixture.log_weights)[:, None]
-    mean = jnp.sum(weights * mixture.means, axis=0, keepdims=True)
-    anomalies = mixture.means - mean
-    bias = jnp.maximum(1 - 1 / kde.effective_sample_size(mixture.log_weights), 0.1)
-    return mean, dot((weights * anomalies).T, anomalies) / bias
+def _weighted_moments(
+    members: Float[Array, "n d"], weights: Float[Array, "n 1"], size: Scalar
+) -> tuple[Float[Array, "1 d"], Float[Array, "d d"]]:
+    """Return mean and covariance (unbiased for as many equal weights as the effective size)."""
+    mean = jnp.sum(weights * members, axis=0, keepdims=True)
+    anomalies = members - mean
+    return mean, dot((weights * anomalies).T, anomalies) / jnp.maximum(1 - 1 / size, 0.1)

@@ -143,9 +143,9 @@ def joint_features(candidates: Mixture) -> Float[Array, "g f"]:
     root = floored_root(dot((last - mean).T, last - mean) / n)
 
     def moments(mixture: Mixture) -> tuple[Array, Array, Array]:
-        z = solve_lower(root, (mixture.means - mean).T).T
+        both = solve_lower(root, jnp.concatenate([(mixture.means - mean).T, mixture.root], axis=1))
+        z, within = both[:, :n].T, both[:, n:]
         weights = jnp.exp(mixture.log_weights)
-        within = solve_lower(root, mixture.root)
         return z, dot(weights, z), dot((weights[:, None] * z).T, z) + dot(within, within.T)
 
     z, first, second = jax.vmap(moments)(candidates)

@@ -37,6 +37,16 @@ class Mixture(NamedTuple):
     root: Float[Array, "d d"]
 
 
+def particle_weights(forecast: Predicted, share: Scalar | float = 1.0) -> Float[Array, " n"]:
+    """Return normalised log-weights of the members themselves, those of a particle filter.
+
+    Args:
+        forecast: members and what they predict.
+        share: of the log-likelihood that counts.
+    """
+    return _normalised(forecast, _log_weights(forecast, cholesky(forecast.noise), share)[0])
+
+
 def weigh(forecast: Predicted, width: Scalar | float, share: Scalar | float = 1.0) -> Mixture:
     """Return the mixture given y, of which `share` of the log-likelihood counts (noise R / share).
 
@@ -50,38 +60,43 @@ def weigh(forecast: Predicted, width: Scalar | float, share: Scalar | float = 1.
     """
     members, n = forecast.members, forecast.members.shape[0]
     width, share = like(members, width), like(members, share)
-    anomalies = forecast.anomalies
+    anomalies, deviations = forecast.anomalies, forecast.deviations
     centres = jnp.mean(members, axis=0, keepdims=True) + moment_shrinkage(width) * anomalies
+    centred = forecast.at(centres)
     kernel = width**2 * dot(anomalies.T, anomalies) / (n - 1)
-    if forecast.error_model.log_likelihood is None:
-        means, log_weights, lost = _condition(forecast, anomalies, centres, width, share)
-        covariance = kernel - lost
-    else:
-        log_weights = share * forecast.error_model.log_likelihood(forecast.y, centres)
-        log_weights = jnp.where(jnp.isnan(log_weights), -jnp.inf, log_weights)
-        means, covariance = centres, kernel
-    log_weights = jax.nn.log_softmax(jnp.where(forecast.alive, log_weights, -jnp.inf))
-    return Mixture(means, log_weights, floored_root(shrunk(covariance, n)))
-
-
-def _condition(
-    forecast: Predicted,
-    anomalies: Float[Array, "n d"],
-    centres: Float[Array, "n d"],
-    width: Scalar,
-    share: Scalar,
-) -> tuple[Float[Array, "n d"], Float[Array, " n"], Float[Array, "d d"]]:
-    """Return component means, log-weights and what the components' covariance loses: G h^2 P_hx."""
-    n, deviations = centres.shape[0], forecast.deviations
     signal = width**2 * dot(deviations.T, deviations) / (n - 1)
     cross = width**2 * dot(anomalies.T, deviations) / (n - 1)
     root = cholesky(share * signal + forecast.noise)
-    scaled = solve_lower(root, forecast.at(centres).innovations.T).T
+    log_weights, scaled, half = _log_weights(centred, root, share, cross)
+    if forecast.error_model.log_likelihood is None:
+        centres = centres + share * dot(scaled, half)
+        kernel = kernel - share * dot(half.T, half)
+    return Mixture(centres, _normalised(forecast, log_weights), floored_root(shrunk(kernel, n)))
+
+
+def _log_weights(
+    forecast: Predicted,
+    root: Float[Array, "m m"],
+    share: Scalar | float,
+    cross: Float[Array, "d m"] | None = None,
+) -> tuple[Float[Array, " n"], Float[Array, "n m"], Float[Array, "m d"]]:
+    """Return log-weights, and innovations and cross covariance scaled by the root of S."""
+    n = forecast.members.shape[0]
+    share = like(forecast.members, share)
+    rows = [forecast.innovations] if cross is None else [forecast.innovations, cross]
+    scaled = solve_lower(root, jnp.concatenate(rows).T)  # one call for all right-hand sides
+    innovations, half = scaled[:, :n].T, scaled[:, n:]
+    if forecast.error_model.log_likelihood is not None:
+        log_weights = share * forecast.error_model.log_likelihood(forecast.y, forecast.members)
+        return jnp.where(jnp.isnan(log_weights), -jnp.inf, log_weights), innovations, half
     # the same expansion about the nearest member as in the product kernel, for a far y
-    nothing = jnp.zeros(scaled.shape[1], scaled.dtype)
-    log_weights = kde.log_weights(nothing, jnp.sqrt(share) * scaled, 1.0)
-    half = solve_lower(root, cross.T)  # S^{-1/2} h^2 P_hx
-    return centres + share * dot(scaled, half), log_weights, share * dot(half.T, half)
+    nothing = jnp.zeros(innovations.shape[1], innovations.dtype)
+    return kde.log_weights(nothing, jnp.sqrt(share) * innovations, 1.0), innovations, half
+
+
+def _normalised(forecast: Predicted, log_weights: Float[Array, " n"]) -> Float[Array, " n"]:
+    """Return normalised log-weights, members that take no part switched off."""
+    return jax.nn.log_softmax(jnp.where(forecast.alive, log_weights, -jnp.inf))
 
 
 def draw(

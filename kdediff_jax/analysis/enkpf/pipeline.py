@@ -25,7 +25,7 @@ from .kalman_moves import LocalGain, Surrogate, kalman_moves, surrogate
 from .kernel_shape import AbstractKernelShape, WeightedShape
 from .kernel_width import AbstractKernelWidth, as_kernel_width
 from .likelihood_split import AbstractLikelihoodSplit, as_split, joint_features
-from .mixture import Mixture, draw, weigh
+from .mixture import Mixture, draw, particle_weights
 from .mode_masses import ModeMasses
 from .spread_correction import SpreadCorrection
 
@@ -110,10 +110,9 @@ class EnKPF(AbstractKalmanAnalysis):
 
         def posterior(members: Array, share: Array) -> Mixture:
             after = forecast.at(members)
-            particles = weigh(after, 0.0, 1 - share)
-            lost = 1 - kde.effective_sample_size(particles.log_weights) / after.count
-            width = self.kernel_width(n, d, lost)
-            return self.kernel_shape(after, particles, width, 1 - share)
+            weights = particle_weights(after, 1 - share)
+            width = self.kernel_width(n, d, 1 - kde.effective_sample_size(weights) / after.count)
+            return self.kernel_shape(after, weights, width, 1 - share)
 
         return jax.vmap(posterior)(moved, shares)
 

@@ -10,7 +10,7 @@ from schemes import quick
 from stages import predicted
 
 import kdediff_jax as kd
-from kdediff_jax.analysis.enkpf.mixture import weigh
+from kdediff_jax.analysis.enkpf.mixture import particle_weights, weigh
 from kdediff_jax.bandwidths import silverman
 
 EACH = 3.0
@@ -23,7 +23,8 @@ def both(x, y, width, std=1.0, alive=None):
     forecast = predicted(kd.GaussianObservation(kd.Identity(), std), x, y, alive=alive)
     width, share = jnp.asarray(width, x.dtype), jnp.ones((), x.dtype)
     smoothed, particles = (weigh(forecast, h, share) for h in (width, 0.0))
-    return smoothed, particles, kd.WeightedShape(EACH)(forecast, particles, width, share)
+    shape, weights = kd.WeightedShape(EACH), particle_weights(forecast, share)
+    return smoothed, particles, shape(forecast, weights, width, share)
 
 
 def moments(mixture):

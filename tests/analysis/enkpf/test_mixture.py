@@ -10,7 +10,7 @@ from schemes import quick
 from stages import predicted
 
 import kdediff_jax as kd
-from kdediff_jax.analysis.enkpf.mixture import Mixture, draw, weigh
+from kdediff_jax.analysis.enkpf.mixture import Mixture, draw, particle_weights, weigh
 from kdediff_jax.ensemble.covariance import shrunk
 from kdediff_jax.kalman import analysis as kalman_analysis
 
@@ -84,6 +84,9 @@ def test_a_width_of_zero_is_the_particle_filter(x64, key, h):
     np.testing.assert_allclose(mixture.log_weights, jax.nn.log_softmax(log_w), rtol=1e-6)
     np.testing.assert_allclose(mixture.means, x, atol=1e-6)
     assert np.abs(mixture.root).max() < 1e-5
+    observation = kd.GaussianObservation(kd.Linear(MATRIX), STD)
+    weights = quick(lambda x: particle_weights(predicted(observation, x, Y), 0.4))(x)
+    np.testing.assert_allclose(weights, jax.nn.log_softmax(0.4 * log_w), rtol=1e-9)
 
 
 @pytest.mark.parametrize("h", [0.1, 0.5, 0.9, 1.0])

@@ -1,0 +1,142 @@
+"""The first stage of every scheme: who takes part, what they predict, and the error model."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from schemes import quick
+from stages import predicted
+
+import kdediff_jax as kd
+from kdediff_jax.analysis.predict import predict_from_pairs, replace_dead, replace_pairs, simulate
+from kdediff_jax.observations import sample_ensemble
+
+NAN = np.nan
+MATRIX = np.array([[1.0, 0.5, 0.0], [0.0, 1.0, -1.0]])
+STD = np.array([0.7, 0.4])
+
+
+def linear():
+    return kd.GaussianObservation(kd.Linear(MATRIX), STD)
+
+
+def members(n):
+    mix = np.random.default_rng(3).normal(size=(3, 3))
+    return np.random.default_rng(4).normal(size=(n, 3)) @ mix.T + 3
+
+
+def test_dead_members_become_copies_of_finite_ones():
+    x = np.arange(12.0, dtype="float32").reshape(6, 2)
+    bad = x.copy()
+    bad[1], bad[4, 0], bad[5, 1] = NAN, np.inf, -np.inf
+    replaced, alive = quick(replace_dead)(bad)
+    np.testing.assert_array_equal(alive, [True, False, True, True, False, False])
+    np.testing.assert_array_equal(replaced[alive], x[alive])
+    copies = np.asarray(replaced)[~np.asarray(alive)]
+    assert all((row == x[np.asarray(alive)]).all(axis=1).any() for row in copies)
+    # those marked before stay marked, and those that are sound stay as they are
+    _, marked = quick(replace_dead)(bad, jnp.arange(6) > 0)
+    np.testing.assert_array_equal(marked, [False, False, True, True, False, False])
+    same, everyone = quick(replace_dead)(x)
+    np.testing.assert_array_equal(same, x)
+    assert everyone.all()
+
+
+def test_without_survivors_there_is_something_finite():
+    replaced, alive = quick(replace_dead)(jnp.full((3, 2), NAN))
+    assert not alive.any() and np.isfinite(replaced).all()
+
+
+def test_a_member_and_its_prediction_are_replaced_together():
+    x = np.arange(5.0, dtype="float32")[:, None]
+    y = 10 * np.arange(5.0, dtype="float32")[:, None] + np.ones((1, 2), "float32")
+    y[3, 1] = NAN
+    members, paired, alive = quick(replace_pairs)(x, y, jnp.ones(5, bool))
+    np.testing.assert_array_equal(alive, [True, True, True, False, True])
+    np.testing.assert_array_equal(paired[:, 0], 10 * members[:, 0] + 1)
+
+
+def test_what_is_known_of_a_forecast(x64):
+    x, y = members(20), np.array([1.0, NAN])
+    forecast = predicted(linear(), x, y)
+    h = x @ MATRIX.T
+    np.testing.assert_array_equal(forecast.measured, [True, False])
+    np.testing.assert_allclose(forecast.predictions, h, rtol=1e-12)
+    np.testing.assert_allclose(forecast.noise, [[0.49, 0.0], [0.0, 1.0]])
+    np.testing.assert_allclose(forecast.anomalies, x - x.mean(axis=0), atol=1e-12)
+    np.testing.assert_allclose(
+        forecast.deviations, (h - h.mean(axis=0)) * [1, 0], rtol=1e-12, atol=1e-12
+    )
+    np.testing.assert_allclose(forecast.innovation, [1 - h[:, 0].mean(), 0], rtol=1e-12)
+    np.testing.assert_allclose(forecast.innovations, (1 - h) * [1, 0], rtol=1e-12)
+    expected = -0.5 * (1 - h[:, 0]) ** 2 / 0.49
+    densities = np.asarray(forecast.log_components())
+    assert not densities[:, 1].any()
+    np.testing.assert_allclose(densities[:, 0], expected, rtol=1e-12)
+    moved = forecast.at(jnp.asarray(x + 1))
+    np.testing.assert_allclose(moved.predictions, (x + 1) @ MATRIX.T, rtol=1e-12)
+
+
+def root_of_second(x):
+    return jnp.stack([x[0], jnp.sqrt(x[1])])
+
+
+def test_a_member_whose_measurement_cannot_be_predicted_takes_no_part():
+    x = np.array([[1.0, 4.0], [2.0, -1.0], [3.0, 9.0]], "float32")
+    observed = kd.GaussianObservation(root_of_second, 0.5)
+    forecast = predicted(observed, x, [1.0, 2.0])
+    np.testing.assert_array_equal(forecast.alive, [True, False, True])
+    assert np.isfinite(forecast.predictions).all()
+    np.testing.assert_array_equal(forecast.predictions[:, 1] ** 2, forecast.members[:, 1])
+
+
+def test_the_error_model_from_replicates_and_from_pairs(x64, key):
+    n = 500
+    x = members(n)
+    sampled = predicted(linear(), x, np.zeros(2), noise="sampled")
+    np.testing.assert_allclose(np.diag(sampled.noise), STD**2, rtol=0.15)
+    assert np.abs(sampled.predictions - x @ MATRIX.T).max() < 4.8 * STD.max() / 8**0.5
+    pairs = sample_ensemble(linear(), key, jnp.asarray(x), 0.0)
+    found = predict_from_pairs(jnp.asarray(x), jnp.ones(n, bool), pairs, jnp.zeros(2))
+    np.testing.assert_allclose(np.diag(found.noise), STD**2, rtol=0.2)
+    np.testing.assert_allclose(found.predictions, x @ MATRIX.T, atol=0.3)
+    # h is linear in the members, so that it can be asked anywhere
+    change = np.asarray(found.at(jnp.asarray(x + 10)).predictions - found.predictions)
+    np.testing.assert_allclose(change, np.tile(change[:1], (n, 1)), rtol=1e-9)
+
+
+def test_replicates_of_a_moved_member_meet_the_same_noise(x64):
+    forecast = predicted(linear(), members(10), np.zeros(2), noise="sampled")
+    moved = forecast.at(forecast.members + 1)
+    change = np.asarray(moved.predictions - forecast.predictions)
+    np.testing.assert_allclose(change, np.tile(MATRIX.sum(axis=1), (10, 1)), rtol=1e-9)
+
+
+def test_simulated_replicates_are_independent(key):
+    drawn = simulate(key, jnp.zeros((50, 3)), linear(), jnp.zeros(()), 4)
+    assert drawn.shape == (4, 50, 2)
+    flat = np.asarray(drawn).reshape(4, 100)
+    assert np.abs(np.corrcoef(flat) - np.eye(4)).max() < 0.5
+
+
+class ScalarSample(kd.AbstractObservation):
+    def sample(self, key, x, t):
+        return x[0]
+
+
+@pytest.mark.parametrize("noise", ["sampled", "pairs", "auto"])
+def test_a_sample_that_is_no_vector_is_named(noise):
+    with pytest.raises(ValueError, match=r"observation: .*\(m,\), got \(\)"):
+        predicted(ScalarSample(), members(5).astype("float32"), [0.0], noise=noise)
+
+
+def test_known_noise_must_be_stated():
+    with pytest.raises(TypeError, match="observation: .*mean.*ScalarSample"):
+        predicted(ScalarSample(), members(5).astype("float32"), [0.0], noise="known")
+
+
+def test_a_measurement_of_another_size_is_named():
+    with pytest.raises(ValueError, match=r"y: expected shape \(2,\), got \(3,\)"):
+        predicted(linear(), members(5).astype("float32"), np.zeros(3))
