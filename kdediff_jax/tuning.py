@@ -64,16 +64,7 @@ def tune(
     count("steps", steps)
     if not callable(loss):
         raise TypeError(f"loss: expected a function of the numbers, got {loss!r}")
-
-    def logarithm(path: Any, value: Any) -> Array:
-        name = "init" + jax.tree_util.keystr(path)
-        array = floating(name, value)
-        known = concrete(array)
-        if known is not None and not (known > 0).all():
-            raise ValueError(f"{name}: expected positive numbers, got {known.tolist()}")
-        return jnp.log(array)
-
-    start = jax.tree_util.tree_map_with_path(logarithm, init)
+    start = jax.tree_util.tree_map_with_path(_logarithm, init)
     if optimizer is None:
         optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(0.1))
 
@@ -86,6 +77,20 @@ def tune(
             return jax.value_and_grad(at)(logs, index)
         return at(logs, index), jax.jacfwd(at)(logs, index)
 
+    visited, losses = _descend(start, value_and_gradient, optimizer, steps)
+    history = jax.tree.map(jnp.exp, visited)
+    best = jnp.argmin(jnp.where(jnp.isfinite(losses), losses, jnp.inf))
+    return TuneResult(jax.tree.map(lambda h: h[best], history), losses[best], losses, history)
+
+
+def _descend(
+    start: Any,
+    value_and_gradient: Callable[[Any, Array], tuple[Array, Any]],
+    optimizer: optax.GradientTransformation,
+    steps: int,
+) -> tuple[Any, Float[Array, " steps"]]:
+    """Return the logarithms before every step and the loss there, one compiled program."""
+
     def step(carry: tuple[Any, Any], index: Array) -> tuple[tuple[Any, Any], tuple[Any, Array]]:
         logs, state = carry
         value, gradient = value_and_gradient(logs, index)
@@ -97,9 +102,7 @@ def tune(
             jnp.asarray([jnp.all(jnp.isfinite(g)) for g in jax.tree.leaves(gradient)])
         )
         new, kept = jax.tree.map(
-            lambda a, b: jnp.where(finite, a, b),
-            (updated, moved),
-            (logs, state),
+            lambda a, b: jnp.where(finite, a, b), (updated, moved), (logs, state)
         )
         return (new, kept), (logs, value)
 
@@ -108,7 +111,14 @@ def tune(
         carry = (logs, optimizer.init(logs))
         return lax.scan(step, carry, jnp.arange(steps))[1]
 
-    visited, losses = run(start)
-    history = jax.tree.map(jnp.exp, visited)
-    best = jnp.argmin(jnp.where(jnp.isfinite(losses), losses, jnp.inf))
-    return TuneResult(jax.tree.map(lambda h: h[best], history), losses[best], losses, history)
+    return run(start)
+
+
+def _logarithm(path: Any, value: Any) -> Array:
+    """Return the logarithm of a positive number of `init`, named by its place there."""
+    name = "init" + jax.tree_util.keystr(path)
+    array = floating(name, value)
+    known = concrete(array)
+    if known is not None and not (known > 0).all():
+        raise ValueError(f"{name}: expected positive numbers, got {known.tolist()}")
+    return jnp.log(array)

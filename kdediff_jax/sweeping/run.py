@@ -78,46 +78,21 @@ def sweep(
     if not isinstance(fingerprint, str):
         raise TypeError(f"fingerprint: expected a string, got {fingerprint!r}")
     used = _devices(devices)[:total]
-    if batch_size is not None:
-        count("batch_size", batch_size)
-        batch_size = _whole(min(batch_size, total), len(used))
-    if memory is not None:
-        positive("memory", memory)
-        if batch_size is not None:
-            raise ValueError(f"memory: expected none beside a batch_size, got {memory}")
-
+    batch_size = _checked_batch_size(batch_size, memory, total, len(used))
     began = time.perf_counter()
     program = Program(run, used, points)
     shapes = program.shapes()
     if not jax.tree.leaves(shapes):
         raise ValueError("run: expected at least one score, got none")
     header = files.identity(axes, fingerprint, shapes, len(used))
-    path = None if checkpoint is None else Path(checkpoint)
-    stored = None if path is None else files.read(path)
-    if path is not None and stored is not None:
-        wanted = header if batch_size is None else {**header, "batch_size": batch_size}
-        files.refuse_other(path, stored[0], wanted)
-        batch_size = stored[0]["batch_size"]
-    if batch_size is None:
-        batch_size = choose_batch(program, total, used, memory)
-    header["batch_size"] = batch_size
-    leaves = [np.zeros((total, *leaf.shape), leaf.dtype) for leaf in jax.tree.leaves(shapes)]
-    record = _Record(path, header, leaves, stored)
-    num_batches = math.ceil(total / batch_size)
-    compiled = program.compile(batch_size) if record.finished < num_batches else None
+    record = _Record(checkpoint, header, shapes, total, batch_size)
+    if record.batch_size is None:
+        record.batch_size = choose_batch(program, total, used, memory)
+    compiled = None if record.complete else program.compile(record.batch_size)
     compiled_at = time.perf_counter()
-
     record.save()  # an unwritable folder must show before the work
-    try:
-        while compiled is not None and record.finished < num_batches:
-            start = record.finished * batch_size
-            out = jax.device_get(compiled(slice_points(points, start, batch_size)))
-            record.add(jax.tree.leaves(out))
-            if progress is not None:
-                progress(min(start + batch_size, total), total)
-    finally:  # an interrupt too must not lose what is finished
-        record.save()
-
+    if compiled is not None:
+        _run_batches(compiled, points, record, progress)
     shape = tuple(len(axis) for axis in axes.values())
     values = [leaf.reshape(shape + leaf.shape[1:]) for leaf in record.leaves]
     return SweepResult(
@@ -125,9 +100,42 @@ def sweep(
         jax.tree.unflatten(jax.tree.structure(shapes), values),
         compile_seconds=compiled_at - began,
         run_seconds=time.perf_counter() - compiled_at,
-        batch_size=batch_size,
+        batch_size=record.batch_size,
         num_devices=len(used),
     )
+
+
+def _checked_batch_size(
+    batch_size: int | None, memory: float | None, total: int, num_devices: int
+) -> int | None:
+    """Return the batch size as a multiple of the devices, at most the grid; or None as given."""
+    if memory is not None:
+        positive("memory", memory)
+        if batch_size is not None:
+            raise ValueError(f"memory: expected none beside a batch_size, got {memory}")
+    if batch_size is None:
+        return None
+    count("batch_size", batch_size)
+    return _whole(min(batch_size, total), num_devices)
+
+
+def _run_batches(
+    compiled: Callable[..., Any],
+    points: dict[str, np.ndarray],
+    record: _Record,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """Run the batches that the record does not have."""
+    assert record.batch_size is not None
+    try:
+        while not record.complete:
+            start = record.finished * record.batch_size
+            out = jax.device_get(compiled(slice_points(points, start, record.batch_size)))
+            record.add(jax.tree.leaves(out))
+            if progress is not None:
+                progress(min(start + record.batch_size, record.total), record.total)
+    finally:  # an interrupt too must not lose what is finished
+        record.save()
 
 
 class _Record:
@@ -135,21 +143,41 @@ class _Record:
 
     def __init__(
         self,
-        path: Path | None,
+        path: str | os.PathLike[str] | None,
         header: files.Header,
-        leaves: list[np.ndarray],
-        stored: tuple[files.Header, list[np.ndarray]] | None,
+        shapes: Any,
+        total: int,
+        batch_size: int | None,
     ) -> None:
-        self.path, self.header, self.leaves = path, header, leaves
+        self.path = None if path is None else Path(path)
+        self.header, self.total, self.batch_size = header, total, batch_size
+        leaves = jax.tree.leaves(shapes)
+        self.leaves = [np.zeros((total, *leaf.shape), leaf.dtype) for leaf in leaves]
         self.finished, self.saved, self.saved_at = 0, -1, 0.0
-        if stored is not None:
-            self.finished = self.saved = stored[0]["finished_batches"]
-            for mine, theirs in zip(leaves, stored[1], strict=True):
-                mine[: len(theirs)] = theirs
+        stored = None if self.path is None else files.read(self.path)
+        if self.path is not None and stored is not None:
+            self._go_on(self.path, *stored)
+
+    def _go_on(self, path: Path, header: files.Header, leaves: list[np.ndarray]) -> None:
+        """Take over what a file has, if it is this sweep's."""
+        wanted = self.header
+        if self.batch_size is not None:
+            wanted = {**wanted, "batch_size": self.batch_size}
+        files.refuse_other(path, header, wanted)
+        self.batch_size = header["batch_size"]
+        self.finished = self.saved = header["finished_batches"]
+        for mine, theirs in zip(self.leaves, leaves, strict=True):
+            mine[: len(theirs)] = theirs
+
+    @property
+    def complete(self) -> bool:
+        """Whether every batch is known."""
+        return self.batch_size is not None and self.finished * self.batch_size >= self.total
 
     def add(self, batch: list[np.ndarray]) -> None:
         """Take the scores of the next batch, whose points beyond the grid's end are padding."""
-        start = self.finished * self.header["batch_size"]
+        assert self.batch_size is not None
+        start = self.finished * self.batch_size
         for mine, theirs in zip(self.leaves, batch, strict=True):
             part = mine[start : start + len(theirs)]
             part[:] = theirs[: len(part)]
@@ -161,7 +189,8 @@ class _Record:
         """Write what the file does not have yet; the first time also if that is nothing."""
         if self.path is not None and self.saved < self.finished:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            files.write(self.path, self.header, self.finished, self.leaves)
+            header = {**self.header, "batch_size": self.batch_size}
+            files.write(self.path, header, self.finished, self.leaves)
             self.saved = self.finished
         self.saved_at = time.perf_counter()
 
