@@ -100,7 +100,7 @@ BENCHMARKS = (
         "ablation/ablation.py",
         "What is each part of the untuned filter worth, switched off or moved one at a time?",
         "1 h",
-        ("ablation.json", "local_ablation.json"),
+        ("ablation.json", "local_ablation.json", "ablation_head.json", "ablation_factorial.json"),
         ABLATION,
     ),
     Benchmark(

@@ -60,16 +60,19 @@ class Scheme(NamedTuple):
     Attributes:
         build: of a problem.
         localised: it is tried on eight coordinates, else on three.
-        weighted: a member may weigh nothing; else every member counts, stand-ins included.
         deterministic: the random key does not matter.
+        copies: the stand-in of a masked member counts as a copy of another; else it may weigh
+            nothing, or have simulated measurements of its own.
+        smooth: nothing is chosen or bracketed, so that gradients are those of differences.
         turned: its draws follow principal axes of the state's own units, so that other units change
             the draws, though not their law.
     """
 
     build: Callable[[Problem], kd.AbstractAnalysis]
     localised: bool = False
-    weighted: bool = True
     deterministic: bool = False
+    copies: bool = False
+    smooth: bool = False
     turned: bool = False
 
 
@@ -80,24 +83,29 @@ def _fixed(sampler=None):
     return build
 
 
+def _enkf(noise):
+    return lambda p: kd.EnKF(inflation=1.05, noise=noise)
+
+
 SCHEMES = {
     "enkpf": Scheme(lambda p: kd.EnKPF()),
     "enkpf, share 0": Scheme(lambda p: kd.EnKPF(kalman_share=0.0)),
     "lenkpf": Scheme(lambda p: kd.LEnKPF(p.localisation), localised=True),
-    "enkf": Scheme(lambda p: kd.EnKF(inflation=1.05), weighted=False),
-    "enkf, sampled": Scheme(lambda p: kd.EnKF(noise="sampled"), weighted=False),
-    "enkf, pairs": Scheme(lambda p: kd.EnKF(noise="pairs"), weighted=False),
-    "etkf": Scheme(lambda p: kd.ETKF(), weighted=False, deterministic=True),
+    "enkf": Scheme(_enkf("auto"), copies=True, smooth=True),
+    "enkf, sampled": Scheme(_enkf("sampled")),
+    "enkf, pairs": Scheme(_enkf("pairs"), copies=True, smooth=True),
+    "etkf": Scheme(lambda p: kd.ETKF(), deterministic=True, copies=True, smooth=True),
     "letkf": Scheme(
-        lambda p: kd.LETKF(p.localisation), localised=True, weighted=False, deterministic=True
+        lambda p: kd.LETKF(p.localisation),
+        localised=True, deterministic=True, copies=True, smooth=True,
     ),
     "sir": Scheme(lambda p: kd.SIR(jitter=0.5), turned=True),
     "kde": Scheme(lambda p: kd.KDEDiffusion()),
     "kde, flow": Scheme(_fixed()),
-    "kde, mixture": Scheme(_fixed(kd.ExactMixture()), turned=True),
+    "kde, mixture": Scheme(_fixed(kd.ExactMixture()), smooth=True, turned=True),
     "kde, sde": Scheme(_fixed(kd.ReverseSDE(num_steps=20))),
     "kde, whitened": Scheme(lambda p: kd.KDEDiffusion(0.4, 0.6, scaling="whitened")),
-}
+}  # fmt: skip
 
 
 def size(name):
@@ -115,12 +123,26 @@ def problem(name):
     return Problem(matrix, std, np.ones(d), np.ones(m), np.array(1.0))
 
 
+def first_of_each_class():
+    """Return the first name of every class of schemes, for what settings cannot change."""
+    classes = {type(scheme.build(problem(name))): name for name, scheme in [*SCHEMES.items()][::-1]}
+    return [*classes.values()][::-1]
+
+
 def data(name):
     """Return a forecast with correlated coordinates, away from the origin, and a measurement."""
     d, m = size(name)
     rng = np.random.default_rng(7)
     forecast = rng.normal(size=(MEMBERS, d)) @ (np.eye(d) + 0.4 * np.eye(d, k=1)) + 1
     return forecast, 0.5 + 0.7 * rng.normal(size=m)
+
+
+def changed(array, *changes):
+    """Return a copy with (place, value) set."""
+    array = array.copy()
+    for place, value in changes:
+        array[place] = value
+    return array
 
 
 def run(name, dtype="float64", *, seed=0, forecast=None, y=None, of=None):

@@ -25,6 +25,7 @@ SECTIONS = (
     (reference_symmetry, "reference_symmetry"),
     *((reproduced, name) for name in TITLES),
     (tables_accuracy.rank_histograms, "rank_histograms"),
+    (tables_accuracy.ablation_head, "ablation_head", "ablation_factorial"),
     (tables_accuracy.ablation, "ablation", "local_ablation"),
     (tables_accuracy.latents, "latents"),
     (tables_accuracy.bandwidth_rules, "bandwidth_rules"),

@@ -9,7 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from .._checks import ensemble, same_members, vector
+from .._checks import ensemble, has_method, same_members, vector
 from .._typing import Array, Bool, Float, Int, Key, Scalar, like, numbers_to_leaves
 from ..observations import AbstractNoise, AbstractObservation
 from .predict import Predicted, predict, predict_from_pairs, replace_dead
@@ -105,8 +105,7 @@ class AbstractAnalysis(eqx.Module):
         """
         forecast = ensemble("forecast", forecast)
         y = like(forecast, vector("y", y))
-        if isinstance(observation, type):
-            raise TypeError(f"observation: expected an object with `sample`, got {observation!r}")
+        has_method("observation", observation, "sample")
         scheme, observation = numbers_to_leaves((self, observation))
         return scheme._guarded(key, forecast, y, observation, like(forecast, t))
 

@@ -19,7 +19,7 @@ from jax.nn import log_softmax
 from jax.scipy.special import logsumexp
 
 from .. import kde
-from .._checks import choice, count
+from .._checks import choice, count, vector
 from .._typing import Array, Bool, Float, Key, Scalar
 from ..bandwidths import (
     AbstractBandwidthPair,
@@ -128,6 +128,7 @@ class KDEDiffusion(AbstractPairedAnalysis):
         y: Float[Array, " m"],
     ) -> Outcome:
         """Scale, weigh, draw, scale back."""
+        vector("y", y, simulated.shape[2])
         forecast, simulated, alive = _without_dead(forecast, simulated, alive)
         pairs, scale = _scaled(forecast, simulated, y, self.scaling)
         h_x, h_y = self.bandwidths(pairs.members, pairs.simulated, pairs.y)

@@ -226,7 +226,11 @@ def test_traced_bad_bandwidths_are_flagged(sampler):
         (lambda: kd.KDEDiffusion(1.0, kd.ConditionalLeaveOneOut()), TypeError, "obs_bandwidth"),
         (lambda: kd.KDEDiffusion(scaling="polar"), ValueError, "scaling"),
         (lambda: kd.KDEDiffusion(replicates=0), ValueError, "replicates"),
-        (lambda: kd.KDEDiffusion(sampler=kd.ExactMixture), TypeError, "sampler: expected a sampler"),
+        (
+            lambda: kd.KDEDiffusion(sampler=kd.ExactMixture),
+            TypeError,
+            "sampler: expected a sampler",
+        ),
         (lambda: update(mixture([1.0] * 4, 1.0), *pairs()), ValueError, r"state_bandwidth.*\(3,\)"),
         (lambda: above_tau_max(), ValueError, "tau_max.*0.5.*0.25"),
     ],

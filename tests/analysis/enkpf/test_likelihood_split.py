@@ -81,7 +81,9 @@ def test_coordinate_features_have_weights_of_every_coordinate(x64, key):
     for g in range(2):
         for j in range(3):
             column, last = (np.asarray(members[i, :, j : j + 1]) for i in (g, -1))
-            expected = moments_by_hand(column, np.asarray(log_weights[g, j]), last, np.zeros((1, 1)))
+            expected = moments_by_hand(
+                column, np.asarray(log_weights[g, j]), last, np.zeros((1, 1))
+            )
             np.testing.assert_allclose(found[g, [j, 3 + j]], expected, rtol=1e-9, atol=1e-12)
 
 

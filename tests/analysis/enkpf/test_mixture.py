@@ -143,7 +143,9 @@ def test_draws_have_the_mixtures_moments(x64, key):
     rng = np.random.default_rng(4)
     root = np.tril(rng.normal(size=(2, 2))) + 2 * np.eye(2)
     log_weights = jax.nn.log_softmax(jnp.asarray(rng.normal(size=n)))
-    mixture = Mixture(jnp.asarray(5 * rng.normal(size=(n, 2)) + 100), log_weights, jnp.asarray(root))
+    mixture = Mixture(
+        jnp.asarray(5 * rng.normal(size=(n, 2)) + 100), log_weights, jnp.asarray(root)
+    )
     drawn, stats = quick(lambda mixture: draw(key, mixture, kd.ExactMixture()))(mixture)
     mean, covariance = mixture_moments(mixture)
     assert stats.ok

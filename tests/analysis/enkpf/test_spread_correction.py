@@ -105,9 +105,7 @@ def test_a_sound_spread_is_credible_as_it_is(x64):
     z = jnp.asarray(scipy.stats.norm.ppf((np.arange(4000) + 0.5) / 4000))
     for variance in (0.2, 1.0, 5.0):
         arrays = (1 + variance) ** 0.5 * z, jnp.full(4000, variance), jnp.ones(4000)
-        kept = without_surprises(
-            componentwise_innovation(*arrays), jnp.ones(4000, bool), THRESHOLD
-        )
+        kept = without_surprises(componentwise_innovation(*arrays), jnp.ones(4000, bool), THRESHOLD)
         assert 0.985 < jnp.mean(kept.weights) < 0.995
         np.testing.assert_allclose(probable_factor(kept, 10.0, 10.0), 1, atol=4e-3)
 

@@ -1,0 +1,65 @@
+"""Covariance inflation: by a number, and by what sampling theory says."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import kdediff_jax as kd
+from kdediff_jax.ensemble.gains import degrees_of_freedom
+from kdediff_jax.ensemble.inflation import as_inflation, inflate
+
+
+def test_sampling_inflation_is_what_sampling_theory_says(x64):
+    """The mean analysis error of a sampled gain over what the ensemble claims, in a scalar game."""
+    n, m, draws = 30, 8, 4000
+    rng = np.random.default_rng(0)
+    # a coordinate that has nothing to do with m measured ones, all of unit variance
+    error, claimed = [], []
+    for _ in range(draws):
+        x = rng.normal(size=(n, m + 1))
+        p = np.cov(x.T)
+        k = np.linalg.solve(p[1:, 1:] + np.eye(m), p[1:, 0])
+        error.append(1 + k @ (2 * np.eye(m)) @ k)  # truth - k (H e + noise)
+        claimed.append(p[0, 0] - p[0, 1:] @ k)
+    freedom = degrees_of_freedom(jnp.eye(m), jnp.eye(m))
+    assert freedom == pytest.approx(m / 2)
+    rule = float(kd.SamplingInflation()(freedom, n)) ** 2
+    assert abs(np.mean(error) / np.mean(claimed) / rule - 1) < 0.05
+
+
+def test_the_noise_of_weights_counts_where_it_is_asked_for(dtype):
+    freedom, excess = jnp.asarray([0.0, 2.0], dtype), jnp.asarray([0.1, -0.1], dtype)
+    found = kd.SamplingInflation(1.5, 8.0)(freedom, 11, excess)
+    np.testing.assert_allclose(found, np.sqrt([1.8, 1.3]), rtol=1e-6)
+    assert found.dtype == dtype
+    np.testing.assert_allclose(kd.SamplingInflation(1.5)(freedom, 11, excess), np.sqrt([1, 1.3]))
+
+
+def test_a_number_is_a_constant_factor(dtype):
+    rule = as_inflation(1.3)
+    assert as_inflation(rule) is rule
+    factor = rule(jnp.zeros(3, dtype), 10)
+    np.testing.assert_allclose(factor, np.full(3, 1.3), rtol=1e-6)
+    assert factor.dtype == dtype
+
+
+def test_inflate_keeps_the_mean(x64):
+    x = np.random.default_rng(1).normal(size=(20, 2)) + 5
+    wide = inflate(jnp.asarray(x), jnp.asarray([[1.0, 3.0]]))
+    np.testing.assert_allclose(wide.mean(axis=0), x.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(wide.std(axis=0), x.std(axis=0) * [1, 3], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: kd.SamplingInflation(-1.0), "factor"),
+        (lambda: kd.SamplingInflation(weights=-1.0), "weights"),
+        (lambda: kd.ConstantInflation(0.0), "inflation"),
+    ],
+)
+def test_bad_input_is_named(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()
