@@ -1,8 +1,8 @@
 """Every scheme of the package, on a problem of its size: a new one is tested by being listed here.
 
-`SCHEMES` feeds `analysis/test_protocol.py`. A builder gets a `Problem`, an array pytree, so that one
-compiled program of a scheme (`analysed`) serves every test: other units, masks and missing
-components are other numbers.
+`SCHEMES` feeds `analysis/test_protocol.py` and `test_protocol_calls.py`. A builder gets a
+`Problem`, an array pytree, so that one compiled program of a scheme (`analysed`) serves every test:
+other units, masks and missing components are other numbers.
 """
 
 from __future__ import annotations

@@ -19,8 +19,12 @@ SPLITS = {
 }
 GLOBAL = {
     "default": {},
+    "spread never doubted": {"spread_correction": kd.SpreadCorrection(log_spread_std=0.0)},
     "no outlier is a lost filter": {
         "spread_correction": kd.SpreadCorrection(outlier_threshold=NEVER)
+    },
+    "spread as it is": {
+        "spread_correction": kd.SpreadCorrection(log_spread_std=0.0, outlier_threshold=NEVER)
     },
     "no inflation": {"inflation": kd.SamplingInflation(0.0)},
     "masses of modes as the weights say": {"mode_masses": kd.ModeMasses(threshold=0.0)},
@@ -32,11 +36,13 @@ GLOBAL = {
 LOCAL = {
     "default": {},
     "spread never doubted": {"spread_correction": kd.FieldSpreadCorrection(log_spread_std=0.0)},
-    "spread doubted half as much": {
-        "spread_correction": kd.FieldSpreadCorrection(log_spread_std=0.25)
+    "spread doubted as little as in the global filter": {
+        "spread_correction": kd.FieldSpreadCorrection(log_spread_std=0.3)
     },
     "no inflation": {"inflation": kd.SamplingInflation(0.0)},
-    "inflation of the global filter": {"inflation": kd.SamplingInflation()},
+    "noise of the weights not counted": {"inflation": kd.SamplingInflation(1.0, weights=0.0)},
+    "half of the weights' noise counted": {"inflation": kd.SamplingInflation(1.0, weights=4.0)},
+    "twice the weights' noise counted": {"inflation": kd.SamplingInflation(1.0, weights=16.0)},
     "no rotation": {"rotation_angle": 0.0},
     "half the rotation": {"rotation_angle": 0.45},
     "twice the rotation": {"rotation_angle": 1.8},

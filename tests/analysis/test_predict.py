@@ -132,7 +132,7 @@ def test_a_sample_that_is_no_vector_is_named(noise):
 
 
 def test_known_noise_must_be_stated():
-    with pytest.raises(TypeError, match="observation: .*mean.*ScalarSample"):
+    with pytest.raises(TypeError, match=r"observation: .*mean.*ScalarSample"):
         predicted(ScalarSample(), members(5).astype("float32"), [0.0], noise="known")
 
 

@@ -54,7 +54,8 @@ def test_cycles_in_a_loop_are_the_scan(name, x64):
     for k, y in enumerate(ys):
         state, output = one(state, y)
         expected = jax.tree.map(lambda x, k=k: x[k], (whole.saved, whole.info))
-        for a, b in zip(jax.tree.leaves((keep(output), output.info)), jax.tree.leaves(expected)):
+        found = jax.tree.leaves((keep(output), output.info))
+        for a, b in zip(found, jax.tree.leaves(expected), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
     assert state.index == whole.state.index == 3 and np.all(whole.info.ok)
 
