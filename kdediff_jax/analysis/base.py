@@ -60,6 +60,9 @@ class Outcome(NamedTuple):
 class AbstractAnalysis(eqx.Module):
     """Turns a forecast ensemble and a measurement into an analysis ensemble.
 
+    A new scheme subclasses this or, if it works from h and R, `AbstractKalmanAnalysis`; its line in
+    `tests/schemes.py` has it tested, one in `__init__.pyi` makes it public.
+
     A scheme implements `analyse`; calling it adds the guards that all share: shapes are checked,
     non-finite members are replaced by copies of finite ones and marked, an all-NaN measurement
     leaves the forecast as it is, bit for bit, and failure is a flag, never an exception.

@@ -48,7 +48,7 @@ class ETKF(AbstractKalmanAnalysis):
     def condition(self, key: Key, forecast: Predicted) -> Outcome:
         """Transform the anomalies by one matrix, rotate them."""
         n = forecast.members.shape[0]
-        both = jnp.concatenate([forecast.deviations, forecast.innovation[None]], axis=0)
+        both = jnp.concatenate([forecast.deviations, forecast.mean_innovation[None]], axis=0)
         scaled = solve_lower(cholesky(forecast.noise), both.T).T
         spectrum = decompose(scaled[:n], scaled[n])
         increment, anomalies = transform(spectrum, forecast.anomalies)

@@ -57,8 +57,8 @@ class KDEDiffusion(AbstractPairedAnalysis):
         sampler: `ProbabilityFlow`, `ReverseSDE` or `ExactMixture`.
 
     Raises:
-        ValueError: a bandwidth that is not positive, or one too many; other scalings; fewer than
-            one replicate; tau_max of the sampler's schedule not above the bandwidth.
+        ValueError: a bandwidth that is not positive, obs_bandwidth beside a rule that sets both,
+            other scalings, fewer than one replicate, tau_max not above the bandwidth.
         TypeError: a sampler of another kind, a rule for measurements as state bandwidth.
     """
 
@@ -130,22 +130,22 @@ class KDEDiffusion(AbstractPairedAnalysis):
         """Scale, weigh, draw, scale back."""
         vector("y", y, simulated.shape[2])
         forecast, simulated, alive = _without_dead(forecast, simulated, alive)
-        pairs, scale = _scaled(forecast, simulated, y, self.scaling)
+        pairs, state_scale = _scaled(forecast, simulated, y, self.scaling)
         h_x, h_y = self.bandwidths(pairs.members, pairs.simulated, pairs.y)
         log_weights = _weigh(pairs, alive, h_y)
         n = forecast.shape[0]
         drawn, stats = self.sampler(key, n, pairs.members, log_weights, h_x)
-        analysis = drawn if scale is None else scale.restore(drawn)
+        analysis = drawn if state_scale is None else state_scale.restore(drawn)
         # a traced bandwidth reaches this place unchecked
         valid = stats.ok & jnp.all(h_x > 0) & jnp.all(h_y > 0)
         return Outcome(
-            analysis,
-            jnp.mean(analysis, axis=0),
-            kde.effective_sample_size(log_weights),
-            alive,
-            stats.num_steps,
-            stats.num_rejected,
-            valid,
+            ensemble=analysis,
+            mean=jnp.mean(analysis, axis=0),
+            ess=kde.effective_sample_size(log_weights),
+            alive=alive,
+            num_steps=stats.num_steps,
+            num_rejected=stats.num_rejected,
+            ok=valid,
         )
 
 
@@ -168,7 +168,10 @@ def _as_pair(state: Any, obs: Any) -> AbstractBandwidthPair:
 
 
 class Pairs(NamedTuple):
-    """Members, their simulated measurements (all first ones first) and the measurement."""
+    """Members, simulated measurements and the measurement.
+
+    Row r n + i of the simulated measurements is replicate r of member i.
+    """
 
     members: Float[Array, "n d"]
     simulated: Float[Array, "k m"]
@@ -196,10 +199,8 @@ def _scaled(
     if scaling is None:
         return Pairs(forecast, flat, y), None
     known, measured = split_missing(y)
-    of_state, of_measurement = (
-        scale_of(data, scaling, used)
-        for data, used in ((forecast, jnp.ones(forecast.shape[1], bool)), (flat, measured))
-    )
+    of_state = scale_of(forecast, scaling, jnp.ones(forecast.shape[1], bool))
+    of_measurement = scale_of(flat, scaling, measured)
     flat = of_measurement.scale(jnp.where(measured[None], flat, 0))
     y = jnp.where(measured, of_measurement.scale(known[None])[0], y)
     return Pairs(of_state.scale(forecast), flat, y), of_state

@@ -58,7 +58,12 @@ class LETKF(AbstractKalmanAnalysis):
         variances = jnp.diagonal(forecast.noise)
         whole = jnp.ones((1,), dtype)  # of the likelihood
         moved, freedom = local_transform(
-            forecast.anomalies, forecast.deviations, forecast.innovation, taper, variances, whole
+            forecast.anomalies,
+            forecast.deviations,
+            forecast.mean_innovation,
+            taper,
+            variances,
+            whole,
         )
         analysis = jnp.mean(members, axis=0, keepdims=True) + moved[0]
         analysis = inflate(analysis, self.inflation(freedom, n)[None])

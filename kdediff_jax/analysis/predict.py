@@ -27,11 +27,13 @@ class Predicted(NamedTuple):
     """A forecast and what it predicts of a measurement.
 
     Attributes:
-        members: x_i, finite.
-        alive: which members take part; the others are stand-ins.
-        predictions: h(x_i), noise-free, finite in every measured component.
-        y: the measurement; NaN components are missing.
-        error_model: h and R.
+        members: x_i [n d], in the state's units, finite.
+        alive: which members take part [n]; the others are stand-ins.
+        predictions: h(x_i) [n m], noise-free, in the units of y, finite.
+        y: the measurement [m]; NaN components are missing.
+        error_model: h and R [m m].
+
+    `at` moves members and predictions; `_replace(members=...)` leaves the old predictions.
     """
 
     members: Float[Array, "n d"]
@@ -66,7 +68,7 @@ class Predicted(NamedTuple):
         return jnp.where(self.measured[None], centred(self.predictions), 0)
 
     @property
-    def innovation(self) -> Float[Array, " m"]:
+    def mean_innovation(self) -> Float[Array, " m"]:
         """Measurement less mean prediction, 0 in missing components."""
         known, measured = split_missing(self.y)
         return jnp.where(measured, known - jnp.mean(self.predictions, axis=0), 0)
@@ -109,7 +111,7 @@ def predict(
     Raises:
         ValueError: a measurement of another size than the predictions.
     """
-    return _paired(forecast, alive, y, noise(observation, key, forecast, t))
+    return _with_predictions(forecast, alive, y, noise(observation, key, forecast, t))
 
 
 def predict_from_pairs(
@@ -118,7 +120,7 @@ def predict_from_pairs(
     simulated: Float[Array, "n m"],
     y: Float[Array, " m"],
 ) -> Predicted:
-    """Return the same from one simulated measurement per member, noise included.
+    """Return a `Predicted`, with h and R regressed on one simulated measurement per member.
 
     Args:
         forecast: members, finite.
@@ -127,10 +129,11 @@ def predict_from_pairs(
         y: the measurement.
     """
     forecast, simulated, alive = replace_pairs(forecast, simulated, alive)
-    return _paired(forecast, alive, y, from_pairs(forecast, simulated))
+    return _with_predictions(forecast, alive, y, from_pairs(forecast, simulated))
 
 
-def _paired(forecast: Array, alive: Array, y: Array, model: ErrorModel) -> Predicted:
+def _with_predictions(forecast: Array, alive: Array, y: Array, model: ErrorModel) -> Predicted:
+    """Predict y, and replace the members that cannot."""
     predictions = model.predict(forecast)
     vector("y", y, predictions.shape[1])
     forecast, predictions, alive = replace_pairs(forecast, predictions, alive)
@@ -165,6 +168,7 @@ def replace_dead(
         n = forecast.shape[0]
         survivors = jnp.argsort(~alive, stable=True)
         index = jnp.arange(n)
+        # a dead row i becomes a copy of survivor number i, counted round and round
         source = jnp.where(alive, index, survivors[index % jnp.maximum(jnp.sum(alive), 1)])
         stand_in = forecast[source]
         # with no survivor at all there is nothing to copy; the result is flagged by `guard`

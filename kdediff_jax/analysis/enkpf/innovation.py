@@ -14,7 +14,13 @@ HALVINGS = 14  # of a bracket of log factors: to a thousandth
 
 
 class Innovation(NamedTuple):
-    """Where R = I and P_hh is diagonal: its diagonal and the squared innovation, and weights."""
+    """An innovation in the basis in which R = I and P_hh is diagonal.
+
+    Attributes:
+        values: lambda_k, the eigenvalues of R^{-1/2} P_hh R^{-T/2}: signal over noise.
+        squares: z_k^2, the squared innovation along each of them.
+        weights: w_k, 1, or 0 for components that do not count.
+    """
 
     values: Float[Array, " m"]
     squares: Float[Array, " m"]

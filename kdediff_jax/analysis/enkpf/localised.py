@@ -92,23 +92,23 @@ class LEnKPF(AbstractKalmanAnalysis):
         positive("rotation_angle", self.rotation_angle, zero=True)
 
     def condition(self, key: Key, forecast: Predicted) -> Outcome:
-        """Correct the spread, split, weigh and draw coordinate by coordinate, rotate, inflate."""
+        """Correct spread, move by every share, weigh, choose one, draw, rotate, inflate."""
         n, d = forecast.members.shape
         taper = self.localisation.taper(d, forecast.y.shape[0], forecast.members.dtype)
-        near = reach(taper, forecast.measured)
-        forecast = self.spread_correction(forecast, near)
+        reached = reach(taper, forecast.measured)  # 0 where no measurement reaches
+        forecast = self.spread_correction(forecast, reached)
         measurement = surrogate(forecast, self.gaussian_surrogate)
         shares = like(forecast.members, self.kalman_share.shares)
         moved, freedom = local_moves(forecast, measurement, taper, shares)
         chosen = self._split(forecast, moved, shares, taper)
-        sizes = kde.effective_sample_size(chosen.log_weights)
-        widths = self.kernel_width(n, 1, 1 - sizes / forecast.count)
-        widths = jnp.broadcast_to(widths, sizes.shape)
+        ess = kde.effective_sample_size(chosen.log_weights)  # [d]
+        # in one dimension: each coordinate has a density of its own. A fixed width is one number
+        widths = jnp.broadcast_to(self.kernel_width(n, 1, 1 - ess / forecast.count), ess.shape)
         drawn = each_coordinate(marginal_flow, chosen.members.T, chosen.log_weights, widths).T
-        drawn = rotate(key, drawn, like(drawn, self.rotation_angle) * near)
-        factor = self.inflation(freedom, n, _excess(sizes, forecast))
+        drawn = rotate(key, drawn, like(drawn, self.rotation_angle) * reached)
+        factor = self.inflation(freedom, n, _excess(ess, forecast))
         mean = jnp.mean(drawn, axis=0)
-        return Outcome(inflate(drawn, factor[None]), mean, jnp.mean(sizes), forecast.alive)
+        return Outcome(inflate(drawn, factor[None]), mean, jnp.mean(ess), forecast.alive)
 
     def _split(
         self,
@@ -120,13 +120,15 @@ class LEnKPF(AbstractKalmanAnalysis):
         """Compare the posteriors of all shares, and take one for all coordinates."""
         weigh = jax.vmap(lambda x, g: local_weights(forecast, x, (1 - g) * taper))
         log_weights = weigh(moved, shares)
-        sizes = kde.effective_sample_size(log_weights)
-        spent = jnp.mean(_excess(sizes, forecast), axis=1)
-        # differences are judged by the noise of a whole neighbourhood
+        ess = kde.effective_sample_size(log_weights)  # [g d]
+        # the budget is for one coordinate, as its flow is its own: the mean over all of them
+        spent = jnp.mean(_excess(ess, forecast), axis=1)
+        # differences are judged by the noise of a neighbourhood: its size takes the place of d
         among = self.localisation.among_state(taper.shape[0], taper.dtype)
-        noise = jnp.mean(jnp.sum(among, axis=1)) * spent
-        place = self.kalman_share.choose(coordinate_features(moved, log_weights), noise, spent)
-        return LocalSplit(moved[place], log_weights[place])
+        sampling_noise = jnp.mean(jnp.sum(among, axis=1)) * spent
+        features = coordinate_features(moved, log_weights)
+        taken = self.kalman_share.choose(features, sampling_noise, spent)
+        return LocalSplit(moved[taken], log_weights[taken])
 
 
 class LocalSplit(NamedTuple):
@@ -151,7 +153,7 @@ def local_moves(
         shares: g.
     """
     members, variances = forecast.members, jnp.diagonal(measurement.noise)
-    innovation = forecast._replace(y=measurement.y).innovation
+    innovation = forecast._replace(y=measurement.y).mean_innovation
     moved, freedom = local_transform(
         forecast.anomalies, forecast.deviations, innovation, taper, variances, shares
     )
@@ -168,6 +170,7 @@ def local_weights(
         members: after the Kalman share.
         taper: weight of every measurement for every coordinate, times the share that is left.
     """
+    # the old predictions stay behind unused: log_components predicts anew
     densities = forecast._replace(members=members).log_components()
     # relative to the likeliest member: a far measurement must not cost the differences their digits
     densities = densities - jnp.max(densities, axis=0, keepdims=True)
@@ -175,6 +178,6 @@ def local_weights(
     return jax.nn.log_softmax(total, axis=1)
 
 
-def _excess(sizes: Float[Array, "*d"], forecast: Predicted) -> Float[Array, "*d"]:
+def _excess(ess: Float[Array, "*d"], forecast: Predicted) -> Float[Array, "*d"]:
     """Return what the weights' sampling noise adds to a variance of one, 1 / ESS - 1 / N."""
-    return 1 / sizes - 1 / forecast.count
+    return 1 / ess - 1 / forecast.count

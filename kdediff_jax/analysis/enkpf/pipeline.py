@@ -31,7 +31,10 @@ from .spread_correction import SpreadCorrection
 
 
 def _default_sampler() -> AbstractSampler:
-    """Return systematic mixture draws: with nearly equal weights they keep every member."""
+    """Return systematic mixture draws: with nearly equal weights they keep every member.
+
+    Their kernel noise is moved to mean 0 and covariance I, so that it adds no sampling error.
+    """
     return ExactMixture(latents="independent-matched")
 
 
@@ -39,18 +42,20 @@ class EnKPF(AbstractKalmanAnalysis):
     r"""Ensemble Kalman particle filter that chooses its own settings: the filter to start with.
 
     Where the forecast is Gaussian it is an ensemble Kalman filter; where it is not, and members
-    suffice, a particle filter. `kalman_share=0` is the covariance-kernel diffusion alone.
+    suffice, a particle filter. With `kalman_share=0` members take no Kalman step, and the posterior
+    is the kernel density with the ensemble's covariance alone.
 
     Args:
         kalman_share: part g of the log-likelihood that moves members by a Kalman gain: a number in
             [0, 1], a rule (`AbstractLikelihoodSplit`), or None for `LikelihoodSplit()`.
         kernel_width: h, a number in (0, 1] in units of the ensemble's spread, a rule
             (`AbstractKernelWidth`), or None for `SilvermanWidth()`.
-        kernel_shape: whose covariance the kernel has.
-        gain: whose neighbourhoods give the Kalman gains.
-        spread_correction: what innovations say of the forecast's spread.
-        mode_masses: how far weights may change the masses of two separate modes.
-        gaussian_surrogate: what a gain sees of noise of known density that is not Gaussian.
+        kernel_shape: rule for the kernel's covariance: the weighted members' or the forecast's.
+        gain: rule for the covariances behind each member's Kalman gain.
+        spread_correction: rule that scales the forecast's anomalies by what y - mean h(x) says.
+        mode_masses: rule for how far weights may change the masses of two separate modes.
+        gaussian_surrogate: bounds of the Gaussian noise that a gain sees where the density of the
+            measurement is known and not Gaussian.
         inflation: factor of the analysis anomalies, or a rule.
         noise: where h and R come from, see `EnKF`.
         sampler: draws the analysis from the mixture. Systematic mixture draws by default: the
@@ -81,49 +86,55 @@ class EnKPF(AbstractKalmanAnalysis):
     sampler: AbstractSampler = eqx.field(kw_only=True, default_factory=_default_sampler)
 
     def condition(self, key: Key, forecast: Predicted) -> Outcome:
-        """Correct the spread, split, weigh, hold the modes, draw, inflate."""
+        """Correct spread, move by every share, weigh, choose one, hold the modes, draw, inflate."""
         move_key, draw_key = jax.random.split(key)
         forecast = self.spread_correction(forecast)
         measurement = surrogate(forecast, self.gaussian_surrogate)
         shares = like(forecast.members, self.kalman_share.shares)
         moved = kalman_moves(move_key, forecast, measurement, shares, self.gain)
-        mixture = self._choose(self._weigh(forecast, moved, shares), forecast)
+        posteriors = self._weigh(forecast, moved, shares)
+        mixture = self._choose(posteriors, forecast)
         log_weights = self.mode_masses(
             mixture.means, mixture.log_weights, forecast, measurement.y, measurement.noise
         )
         drawn, stats = draw(draw_key, mixture._replace(log_weights=log_weights), self.sampler)
         return Outcome(
-            inflate(drawn, self._factor(forecast, measurement)),
-            jnp.mean(drawn, axis=0),
-            kde.effective_sample_size(log_weights),
-            forecast.alive,
-            stats.num_steps,
-            stats.num_rejected,
-            stats.ok,
+            ensemble=inflate(drawn, self._factor(forecast, measurement)),
+            mean=jnp.mean(drawn, axis=0),
+            ess=kde.effective_sample_size(log_weights),
+            alive=forecast.alive,
+            num_steps=stats.num_steps,
+            num_rejected=stats.num_rejected,
+            ok=stats.ok,
         )
 
     def _weigh(
         self, forecast: Predicted, moved: Float[Array, "g n d"], shares: Float[Array, " g"]
     ) -> Mixture:
-        """Return every share's posterior [g ...]; the kernel makes up for what weights cost."""
+        """Return every share's posterior mixture [g ...].
+
+        The kernel is wider where the weights leave fewer members, 1 - ESS / N.
+        """
         n, d = forecast.members.shape
 
         def posterior(members: Array, share: Array) -> Mixture:
             after = forecast.at(members)
-            weights = particle_weights(after, 1 - share)
+            rest = 1 - share  # of the log-likelihood, for the weights
+            weights = particle_weights(after, rest)
             width = self.kernel_width(n, d, 1 - kde.effective_sample_size(weights) / after.count)
-            return self.kernel_shape(after, weights, width, 1 - share)
+            return self.kernel_shape(after, weights, width, rest)
 
         return jax.vmap(posterior)(moved, shares)
 
     def _choose(self, posteriors: Mixture, forecast: Predicted) -> Mixture:
         """Compare the posteriors of all shares, and take one."""
         n, d = forecast.members.shape
-        sizes = kde.effective_sample_size(posteriors.log_weights)
-        noise = d * (1 / sizes - 1 / forecast.count)
-        spent = noise * forecast.count / n
-        place = self.kalman_share.choose(joint_features(posteriors), noise, spent)
-        return jax.tree.map(lambda values: values[place], posteriors)
+        ess = kde.effective_sample_size(posteriors.log_weights)  # [g]
+        sampling_noise = d * (1 / ess - 1 / forecast.count)  # v(g) of the split rule
+        # ESS >= count / (1 + noise_budget n / d): dead members do not tighten the budget
+        spent = sampling_noise * forecast.count / n
+        taken = self.kalman_share.choose(joint_features(posteriors), sampling_noise, spent)
+        return jax.tree.map(lambda values: values[taken], posteriors)
 
     def _factor(self, forecast: Predicted, measurement: Surrogate) -> Scalar:
         """Return the factor of the analysis anomalies."""

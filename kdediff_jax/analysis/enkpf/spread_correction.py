@@ -78,7 +78,7 @@ class SpreadCorrection(eqx.Module):
         """Return the forecast with its spread corrected about its mean."""
         deviations = forecast.deviations
         signal = dot(deviations.T, deviations) / (deviations.shape[0] - 1)
-        seen = joint_innovation(forecast.innovation, signal, forecast.noise)
+        seen = joint_innovation(forecast.mean_innovation, signal, forecast.noise)
         count = jnp.sum(forecast.measured, dtype=signal.dtype)
         factor = surprise_factor(seen, count, self.outlier_threshold, self.largest_factor)
         predictable = _linear_in(deviations, forecast.anomalies, signal)
@@ -124,7 +124,9 @@ class FieldSpreadCorrection(eqx.Module):
         """
         deviations = forecast.deviations
         variance = jnp.sum(deviations**2, axis=0) / (deviations.shape[0] - 1)
-        seen = componentwise_innovation(forecast.innovation, variance, jnp.diagonal(forecast.noise))
+        seen = componentwise_innovation(
+            forecast.mean_innovation, variance, jnp.diagonal(forecast.noise)
+        )
         sound = without_surprises(seen, forecast.measured, self.component_threshold)
         common = probable_factor(sound, self.log_spread_std, self.largest_factor)
         return forecast.at(inflate(forecast.members, 1 + reach[None] * (common - 1)))
