@@ -49,9 +49,10 @@ def _lenkpf(
     kernel_width: Real | None = None,
     rotation_angle: Real | None = None,
 ) -> AbstractAnalysis:
-    turned = {} if rotation_angle is None else {"rotation_angle": rotation_angle}
     where = _localisation(experiment, "lenkpf")
-    return LEnKPF(where, kernel_width=kernel_width, **turned)
+    if rotation_angle is None:
+        return LEnKPF(where, kernel_width=kernel_width)
+    return LEnKPF(where, kernel_width=kernel_width, rotation_angle=rotation_angle)
 
 
 def _kde_by(default_sampler: Callable[[], AbstractSampler]) -> Builder:

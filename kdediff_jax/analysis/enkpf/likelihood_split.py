@@ -43,7 +43,11 @@ class AbstractLikelihoodSplit(eqx.Module):
 
     @abc.abstractmethod
     def choose(
-        self, estimates: Float[Array, "g f"], noise: Float[Array, " g"], spent: Float[Array, " g"]
+        self,
+        estimates: Float[Array, "g f"],
+        noise: Float[Array, " g"],
+        spent: Float[Array, " g"],
+        size: tuple[int, int],
     ) -> Int[Array, ""]:
         """Return the index of the share to take.
 
@@ -51,6 +55,7 @@ class AbstractLikelihoodSplit(eqx.Module):
             estimates: posterior means of the features, of unit variance, for every share.
             noise: v(g), the sampling noise of the weights.
             spent: what of it counts against a budget.
+            size: of the ensemble, (N, d).
         """
 
 
@@ -71,7 +76,11 @@ class FixedSplit(AbstractLikelihoodSplit):
         _check_shares(self.shares)
 
     def choose(
-        self, estimates: Float[Array, "g f"], noise: Float[Array, " g"], spent: Float[Array, " g"]
+        self,
+        estimates: Float[Array, "g f"],
+        noise: Float[Array, " g"],
+        spent: Float[Array, " g"],
+        size: tuple[int, int],
     ) -> Int[Array, ""]:
         """Return the only index."""
         return jnp.zeros((), jnp.int32)
@@ -101,7 +110,11 @@ class LikelihoodSplit(AbstractLikelihoodSplit):
         positive("evidence", self.evidence, zero=True)
 
     def choose(
-        self, estimates: Float[Array, "g f"], noise: Float[Array, " g"], spent: Float[Array, " g"]
+        self,
+        estimates: Float[Array, "g f"],
+        noise: Float[Array, " g"],
+        spent: Float[Array, " g"],
+        size: tuple[int, int],
     ) -> Int[Array, ""]:
         """Return the index of the largest sound share."""
         allowed = (spent <= like(noise, self.noise_budget)).at[-1].set(True)

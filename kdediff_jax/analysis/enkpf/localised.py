@@ -127,7 +127,8 @@ class LEnKPF(AbstractKalmanAnalysis):
         among = self.localisation.among_state(taper.shape[0], taper.dtype)
         sampling_noise = jnp.mean(jnp.sum(among, axis=1)) * spent
         features = coordinate_features(moved, log_weights)
-        taken = self.kalman_share.choose(features, sampling_noise, spent)
+        size = forecast.members.shape[0], forecast.members.shape[1]
+        taken = self.kalman_share.choose(features, sampling_noise, spent, size)
         return LocalSplit(moved[taken], log_weights[taken])
 
 

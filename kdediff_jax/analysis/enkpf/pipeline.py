@@ -133,7 +133,7 @@ class EnKPF(AbstractKalmanAnalysis):
         sampling_noise = d * (1 / ess - 1 / forecast.count)  # v(g) of the split rule
         # ESS >= count / (1 + noise_budget n / d): dead members do not tighten the budget
         spent = sampling_noise * forecast.count / n
-        taken = self.kalman_share.choose(joint_features(posteriors), sampling_noise, spent)
+        taken = self.kalman_share.choose(joint_features(posteriors), sampling_noise, spent, (n, d))
         return jax.tree.map(lambda values: values[taken], posteriors)
 
     def _factor(self, forecast: Predicted, measurement: Surrogate) -> Scalar:
