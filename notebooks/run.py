@@ -77,6 +77,8 @@ def main() -> int:
     os.environ["PYTHONPATH"] = os.pathsep.join(
         filter(None, [str(HERE.parent), os.environ.get("PYTHONPATH")])
     )
+    # XLA's alarm of a slow compilation says that the machine is busy, not that a cell is at fault.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if arguments.write:
         os.environ.pop("KDEDIFF_SMALL", None)
     else:

@@ -72,29 +72,15 @@ def run(
     cycles: options.Cycles = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of truth, measurements, filters.")] = 0,
     x64: options.X64 = False,
-    state_bandwidth: Annotated[
-        float | None, typer.Option(help="Of kde: kernel width in the state's units.")
-    ] = None,
-    obs_bandwidth: Annotated[
-        float | None, typer.Option(help="Of kde: kernel width in the measurement's units.")
-    ] = None,
-    tau_max: Annotated[
-        float | None, typer.Option(help="Of kde: start of the reverse flow (default: 5 spreads).")
-    ] = None,
+    state_bandwidth: options.StateBandwidth = None,
+    obs_bandwidth: options.ObsBandwidth = None,
+    tau_max: options.TauMax = None,
     start: Annotated[
         str, typer.Option(help='Of kde: "matched" or "prior" (the paper\'s).')
     ] = "matched",
-    tolerance: Annotated[
-        float | None,
-        typer.Option(help="Of kde: tolerance of the reverse flow's solver (default 2e-2)."),
-    ] = None,
-    kernel_width: Annotated[
-        float | None,
-        typer.Option(help="Of enkpf and lenkpf: kernel width, in units of the ensemble's spread."),
-    ] = None,
-    inflation: Annotated[
-        float | None, typer.Option(help="Of enkf, etkf and letkf: factor of the anomalies.")
-    ] = None,
+    tolerance: options.Tolerance = None,
+    kernel_width: options.KernelWidth = None,
+    inflation: options.Inflation = None,
     jitter: Annotated[float | None, typer.Option(help="Of sir: scale of the jitter.")] = None,
     output: options.Output = options.OUTPUT,
     force: options.Force = False,

@@ -68,3 +68,25 @@ def files(folder: Path, name: str, force: bool) -> tuple[Path, Path]:
         return result, prepare_output(folder / f"{name}.png", force=force)
     except OSError as error:
         fail(str(error))
+
+
+StateBandwidth = Annotated[
+    float | None, typer.Option(help="Of kde: kernel width in the state's units.")
+]
+ObsBandwidth = Annotated[
+    float | None, typer.Option(help="Of kde: kernel width in the measurement's units.")
+]
+TauMax = Annotated[
+    float | None, typer.Option(help="Of kde: start of the reverse flow (default: 5 spreads).")
+]
+Tolerance = Annotated[
+    float | None,
+    typer.Option(help="Of kde: tolerance of the reverse flow's solver (default 2e-2)."),
+]
+KernelWidth = Annotated[
+    float | None,
+    typer.Option(help="Of enkpf and lenkpf: kernel width, in units of the ensemble's spread."),
+]
+Inflation = Annotated[
+    float | None, typer.Option(help="Of enkf, etkf and letkf: factor of the anomalies.")
+]

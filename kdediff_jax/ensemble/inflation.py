@@ -97,7 +97,8 @@ def inflate(
 ) -> Float[Array, "n d"]:
     """Return mean + factor (x_i - mean): the spread grows by `factor`, the mean stays.
 
-    Multiplicative inflation (Anderson and Anderson 1999).
+    Multiplicative inflation (Anderson and Anderson 1999). A factor of 1 leaves every bit.
     """
     mean = jnp.mean(ensemble, axis=0, keepdims=True)
-    return mean + like(ensemble, factor) * (ensemble - mean)
+    factor = like(ensemble, factor)
+    return jnp.where(factor == 1, ensemble, mean + factor * (ensemble - mean))

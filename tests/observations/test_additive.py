@@ -46,3 +46,30 @@ def test_log_likelihood_is_scipys(dtype, std):
 def test_far_measurement_has_a_finite_log_likelihood():
     got = observation(1e-3).log_likelihood(jnp.asarray([1e6, 0.0]), jnp.asarray(X), 0.0)
     assert np.isfinite(got)
+
+
+@pytest.mark.parametrize("make", [kd.LaplaceObservation, kd.StudentTObservation])
+def test_heavy_tails_have_unit_mass_and_the_variance_stated(x64, key, make):
+    obs = make(kd.Select((0,)), 0.5)
+    e = jnp.linspace(-60.0, 60.0, 400_001)
+    density = jnp.exp(jax.vmap(lambda y: obs.log_likelihood(y[None], jnp.zeros(1), 0.0))(e))
+    step = float(e[1] - e[0])
+    assert abs(float(density.sum()) * step - 1) < 1e-4
+    assert abs(float((density * e**2).sum()) * step - 0.25) < 5e-3
+    drawn = jax.vmap(lambda k: obs.sample(k, jnp.zeros(1), 0.0))(jax.random.split(key, 40_000))
+    assert abs(float(drawn.std()) - 0.5) < 0.03
+    assert float(obs.log_likelihood(jnp.array([jnp.nan]), jnp.zeros(1), 0.0)) == 0
+
+
+def test_heavy_tailed_densities_are_scipys(dtype):
+    e, rtol = jnp.asarray([-3.0, 0.1, 0.7], dtype), 100 * float(jnp.finfo(dtype).eps)
+    laplace = kd.LaplaceObservation(kd.Identity(), 1.0).log_noise(e)
+    np.testing.assert_allclose(laplace, stats.laplace(scale=0.5**0.5).logpdf(e), rtol=rtol)
+    student = kd.StudentTObservation(kd.Identity(), 1.0, 5.0).log_noise(e)
+    np.testing.assert_allclose(student, stats.t(5, scale=0.6**0.5).logpdf(e), rtol=rtol)
+    assert laplace.dtype == student.dtype == dtype
+
+
+def test_too_heavy_tails_are_named():
+    with pytest.raises(ValueError, match=r"freedom: expected more than 2, got 2.0"):
+        kd.StudentTObservation(kd.Identity(), 1.0, 2.0)

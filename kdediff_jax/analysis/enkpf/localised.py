@@ -28,7 +28,7 @@ from ..._checks import positive
 from ..._typing import Array, Float, Key, Number, like, tunable
 from ...ensemble.inflation import AbstractInflation, SamplingInflation, as_inflation, inflate
 from ...ensemble.localisation import Localisation, checked_localisation, reach
-from ...ensemble.rotation import rotate
+from ...ensemble.rotation import rotate, unimodal
 from ...ensemble.transform import each_coordinate, local_transform
 from ...numerics import dot
 from ...observations.gaussian_surrogate import GaussianSurrogate
@@ -54,7 +54,9 @@ class LEnKPF(AbstractKalmanAnalysis):
         spread_correction: what the innovations of a whole field say of its spread.
         gaussian_surrogate: what a gain sees of noise of known density that is not Gaussian.
         rotation_angle: angle in radians of the random rotations of the analysis anomalies, 0 for
-            none. Coordinates far from every measurement are not rotated.
+            none. Coordinates with two separate modes or far from every measurement are not rotated.
+        mode_separation: how far apart two modes are, in the index of `ModeMasses`, from which and
+            up to which the rotation of a coordinate fades out.
         inflation: factor of the analysis anomalies, or a rule, which follows each coordinate's own
             degrees of freedom and weights. By default half of the gain's noise that the global
             filter counts, as no measurement is perturbed and the taper cuts off far correlations,
@@ -82,14 +84,16 @@ class LEnKPF(AbstractKalmanAnalysis):
         kw_only=True, default_factory=GaussianSurrogate
     )
     rotation_angle: Number = tunable(0.9, kw_only=True)
+    mode_separation: Number = tunable((3.0, 5.0), kw_only=True)
     inflation: AbstractInflation = eqx.field(
         converter=as_inflation, kw_only=True, default_factory=lambda: SamplingInflation(1.0, 8.0)
     )
     noise: AbstractNoise = eqx.field(converter=as_noise, kw_only=True, default_factory=AutoNoise)
 
     def __check_init__(self) -> None:
-        """Check the angle."""
+        """Check the numbers."""
         positive("rotation_angle", self.rotation_angle, zero=True)
+        positive("mode_separation", self.mode_separation)
 
     def condition(self, key: Key, forecast: Predicted) -> Outcome:
         """Correct spread, move by every share, weigh, choose one, draw, rotate, inflate."""
@@ -105,7 +109,8 @@ class LEnKPF(AbstractKalmanAnalysis):
         # in one dimension: each coordinate has a density of its own. A fixed width is one number
         widths = jnp.broadcast_to(self.kernel_width(n, 1, 1 - ess / forecast.count), ess.shape)
         drawn = each_coordinate(marginal_flow, chosen.members.T, chosen.log_weights, widths).T
-        drawn = rotate(key, drawn, like(drawn, self.rotation_angle) * reached)
+        turned = reached * unimodal(drawn, self.mode_separation)  # a rotation would merge modes
+        drawn = rotate(key, drawn, like(drawn, self.rotation_angle) * turned)
         factor = self.inflation(freedom, n, _excess(ess, forecast))
         mean = jnp.mean(drawn, axis=0)
         return Outcome(inflate(drawn, factor[None]), mean, jnp.mean(ess), forecast.alive)
