@@ -155,8 +155,19 @@ def run(name, dtype="float64", *, seed=0, forecast=None, y=None, of=None):
 
 
 def quick(function):
-    """Compile without LLVM's optimisation: most of the cost of a test of this size."""
-    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
+    """Compile without LLVM's optimisation: most of the cost of a test of this size.
+
+    Inside another `jit` or a gradient, which take no such option, it is the function as it is.
+    """
+    compiled = jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
+
+    @functools.wraps(function)
+    def call(*args, **kwargs):
+        leaves = jax.tree.leaves((args, kwargs))
+        traced = any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
+        return (function if traced else compiled)(*args, **kwargs)
+
+    return call
 
 
 @functools.cache

@@ -217,7 +217,9 @@ def main(arguments):
         return
     again = "--untuned" in arguments
     cells = [a for a in arguments if a not in OPTIONS]
-    cells = cells or [c for c in CELLS if again == (c in record["cells"])]
+    if not cells:
+        known = record["cells"]
+        cells = list(known) if again else [c for c in CELLS if c not in known]
     for cell in cells:
         record["cells"][cell] = one(cell, rivals_of(record, cell) if again else None)
         summary(cell, record["cells"][cell])

@@ -31,7 +31,10 @@ def centred(x: Float[Array, "n d"]) -> Float[Array, "n d"]:
 
 def standard_deviation(x: Float[Array, "n d"]) -> Float[Array, " d"]:
     """Return the standard deviation (divisor n) of each column, 1 where a column is constant."""
-    return safe_sqrt(jnp.mean(centred(x) ** 2, axis=0), otherwise=1.0)
+    variance = jnp.mean(centred(x) ** 2, axis=0)
+    # the mean of a constant has a rounding, which is no variance
+    rounding = (4 * jnp.finfo(x.dtype).eps * jnp.max(jnp.abs(x), axis=0)) ** 2
+    return safe_sqrt(jnp.where(variance > rounding, variance, 0), otherwise=1.0)
 
 
 def split_missing(y: Float[Array, " m"]) -> tuple[Float[Array, " m"], Bool[Array, " m"]]:

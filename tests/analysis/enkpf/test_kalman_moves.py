@@ -89,7 +89,7 @@ def test_infinite_width_is_one_gain(x64, key):
     one = moved(x, [1.0], ALL)
     np.testing.assert_allclose(moved(x, [1.0], LocalGain(1e3)), one, rtol=0.05, atol=0.05)
     np.testing.assert_allclose(moved(x, [1.0], LocalGain(0.3, dimensions=2)), one, rtol=1e-9)
-    assert np.abs(moved(x, [1.0], LocalGain(0.3)) - one).max() > 0.01
+    assert np.abs(moved(x, [1.0], LocalGain(1.0)) - one).max() > 0.01
 
 
 @pytest.mark.parametrize("width", [0.5, 1.0, 3.0])

@@ -102,7 +102,7 @@ def test_a_bent_posterior_is_drawn_better():
 def test_gradients_are_those_of_differences(x64):
     x = jax.random.normal(KEY, (30, 2), x64)
 
-    @quick
+    @jax.jit
     @jax.value_and_grad
     def total(inputs):
         x, width = inputs

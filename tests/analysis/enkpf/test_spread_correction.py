@@ -31,6 +31,11 @@ def judged(members, y, observation, rule=None):
     return quick(lambda x, y: rule(predicted(observation, x, y)).members)(members, y)
 
 
+def unchanged(members, before):
+    """Assert that members are as before, but for the rounding of a factor of one."""
+    np.testing.assert_allclose(members, before, rtol=1e-5, atol=2e-7)
+
+
 def identity(std, of=kd.GaussianObservation):
     return of(kd.Identity(), std)
 
@@ -112,7 +117,7 @@ def test_a_sound_spread_is_credible_as_it_is(x64):
 
 def test_a_sound_forecast_is_left_alone(key):
     x = jax.random.normal(key, (200, 3))
-    np.testing.assert_array_equal(judged(x, [1.0, -2.0, 0.5], identity(0.5)), x)
+    unchanged(judged(x, [1.0, -2.0, 0.5], identity(0.5)), x)
 
 
 def test_a_lost_one_is_widened_about_its_mean_until_the_measurement_is_credible(key):
@@ -124,7 +129,7 @@ def test_a_lost_one_is_widened_about_its_mean_until_the_measurement_is_credible(
     surprise = e @ np.linalg.solve(p + std**2 * np.eye(3), e)
     np.testing.assert_allclose(surprise, 3 + THRESHOLD * 6**0.5, rtol=2e-2)
     never = kd.SpreadCorrection(0.0, jnp.inf)
-    np.testing.assert_array_equal(judged(x, y, identity(std), never), x)
+    unchanged(judged(x, y, identity(std), never), x)
     least = kd.SpreadCorrection(0.0, THRESHOLD, largest_factor=1.5)
     np.testing.assert_allclose(judged(x, y, identity(std), least).std(), 1.5 * x.std(), rtol=1e-3)
 
@@ -136,7 +141,7 @@ def test_a_doubted_spread_is_scaled_by_the_most_probable_factor(key):
     for y in ([2.0, -2.0, 1.5], [0.1, 0.0, -0.2], [jnp.nan, 0.1, 0.0], [9.0, -9.0, 0.0]):
         before, after = (judged(x, y, identity(std), rule) for rule in (None, doubting))
         measured = ~np.isnan(y)
-        e = np.where(measured, y - before.mean(axis=0), 0)
+        e = np.where(measured, np.asarray(y) - np.asarray(before).mean(axis=0), 0)
         signal = np.where(np.outer(measured, measured), np.cov(np.asarray(before).T), 0)
         noise = np.diag(np.where(measured, std**2, 1))
         seen = joint(*(jnp.asarray(v, "float32") for v in (e, signal, noise)))
@@ -161,7 +166,7 @@ def test_a_minor_mode_near_the_measurement_is_not_lost(key):
     """One member in twenty is where the truth is: the Gaussian witness alone would widen."""
     x = 0.1 * jax.random.normal(key, (200, 1))
     mode = jnp.where(jnp.arange(200)[:, None] % 20 == 0, x + 2.0, x)
-    np.testing.assert_array_equal(judged(mode, [2.0], identity(0.1)), mode)
+    unchanged(judged(mode, [2.0], identity(0.1)), mode)
     assert judged(x, [2.0], identity(0.1)).std() > 2 * x.std()
 
 
@@ -169,7 +174,7 @@ def test_an_outlier_of_heavy_tailed_noise_is_not_a_lost_forecast(key):
     """Five standard deviations: next to impossible for Gaussian noise, rare for Laplace."""
     x = jax.random.normal(key, (200, 1))
     y, std = [5.0], 1.0
-    np.testing.assert_array_equal(judged(x, y, identity(std, kd.LaplaceObservation)), x)
+    unchanged(judged(x, y, identity(std, kd.LaplaceObservation)), x)
     assert judged(x, y, identity(std)).std() > 1.2 * x.std()
 
 
@@ -230,7 +235,7 @@ def test_a_few_surprises_do_not_move_the_factor_of_a_field(key):
     assert 0.85 < ratio[0] < 1.15
     # what nothing near is measured of stays as it is
     half = of_field(x, y, jnp.ones(80).at[0].set(0.0))
-    np.testing.assert_array_equal(half[:, 0], x[:, 0])
+    unchanged(half[:, 0], x[:, 0])
     np.testing.assert_allclose(of_field(x, y, jnp.ones(80), log_spread_std=0.0), x, atol=1e-2)
 
 
