@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 
 from benchmarks.report.origin import made_by
@@ -15,7 +17,7 @@ from benchmarks.report.tables_untuned import (
     strongest,
 )
 from benchmarks.report.text import paragraph
-from benchmarks.shared.comparison import compare, standard_error, untuned_label
+from benchmarks.shared.comparison import UNTUNED, compare, standard_error, untuned_label
 from kdediff_jax import experiments
 from kdediff_jax.experiments import tables
 
@@ -68,6 +70,17 @@ def best_published(name, score, n, ours, largest):
     return "; ".join(figure(e, ours) + mark for e in found if e)
 
 
+def commits(record):
+    """Return how many problems were run with the untuned filter of each commit."""
+    of = Counter(
+        line["commit"][:7]
+        for cell in record["cells"].values()
+        for label, line in cell["filters"].items()
+        if label in UNTUNED
+    )
+    return ", ".join(f"{commit} {number}" for commit, number in of.most_common())
+
+
 def measured(record):
     """Return the table with what it says."""
     ahead, level, behind = standing(record)
@@ -90,6 +103,6 @@ def measured(record):
         f"filter is ahead of its best tuned rival in {ahead}, level in {level} and behind in "
         f"{len(behind)}: {'; '.join(behind)}. Everything else is in "
         "[RESULTS.md](benchmarks/RESULTS.md).",
-        made_by(record, "untuned"),
+        made_by(record, "untuned", note=f"; problems by commit: {commits(record)}"),
     ]
     return "\n\n".join(map(paragraph, parts)) + "\n"
