@@ -49,7 +49,7 @@ def tile_for(num_queries: int, num_centres: int, d: int) -> Tile:
     """Return the tile by counting registers and blocks (compiled for an H100, not measured).
 
     A thread holds two queries up to 32 coordinates, beyond it one, and spills none of its registers
-    up to 64 (`benchmarks/gpu_compiled.py`).
+    up to 64 (`benchmarks/speed/gpu_compiled.py`).
     """
     rows, room = (256, 64) if d <= 32 else (128, 100)
     chunk = max(1, min(8, room // d))

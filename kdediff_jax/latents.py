@@ -7,7 +7,8 @@
                   onto an even grid, then randomly shifted; for up to about five dimensions: beyond,
                   single pairs of coordinates correlate more than independent draws do.
 "low-variance"    "quasi-matched" in up to five dimensions, "independent-matched" beyond: the best
-                  of these on Lorenz-63, and among the best on Lorenz-96 (benchmarks/latents.py).
+                  of these on Lorenz-63, and among the best on Lorenz-96
+                  (benchmarks/accuracy/latents.py).
 "*-matched"       the same, then shifted and scaled so that the sample mean is 0 and the sample
                   covariance is I exactly (variances only where n < 2 (d + 1)).
 """

@@ -27,7 +27,8 @@ class ShardedFlow(AbstractSampler):
     """`ProbabilityFlow` over a mesh: the same samples, members shared out over its devices.
 
     Use it as any sampler: `KDEDiffusion(..., sampler=ShardedFlow(ProbabilityFlow(), mesh))`, on
-    several devices of one process or of several (`jax.distributed`, see `benchmarks/scaling.py`). A
+    several devices of one process or of several (`jax.distributed`, see
+    `benchmarks/speed/scaling.py`). A
     number of members that the mesh does not divide is padded with copies, which change no step and
     are dropped. It has no derivative.
 

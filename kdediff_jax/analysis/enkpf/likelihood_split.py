@@ -93,7 +93,7 @@ class LikelihoodSplit(AbstractLikelihoodSplit):
         shares: candidates in increasing order; the last is always allowed.
         noise_budget: sampling noise v(g) that weights may add: ESS >= N / (1 + noise_budget N / d).
         evidence: how much the moments of two shares may differ: mean square, over the sampling
-            noise that the weights add. Infinity takes the largest share, 0 the smallest allowed.
+            noise that the weights add. 0 takes the smallest share allowed.
 
     Raises:
         ValueError: a number out of range.
