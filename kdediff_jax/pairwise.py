@@ -37,7 +37,8 @@ def default_tile(num_queries: int, num_centres: int, itemsize: int) -> tuple[int
 
     CPU: 2048 queries where there are as many, and 4 MiB of logits (the caches of two cores), 2 MiB
     for up to 1024 queries. GPU: 64 MiB, enough to fill the device.
-    `benchmarks/speed/kernel_weights.py` measures the rule against the best tile of a grid (CPU only so far).
+    `benchmarks/speed/kernel_weights.py` measures the rule against the best tile of a grid (CPU
+    only so far).
     """
     rows = _even_split(num_queries, 2048)
     budget = 2**26

@@ -84,3 +84,20 @@ def test_a_constant_coordinate_stays_alone():
     found = shrunk(c, 5)
     assert np.isfinite(found).all()
     np.testing.assert_array_equal(found[1], 0)
+
+
+def test_gradients_are_finite_beside_a_lonely_member(dtype):
+    """Around a member with no other near, the covariance is zero: its axes have no derivative."""
+    x, h = (jnp.asarray(a, dtype) for a in clouds(12))
+    x = x.at[0].set(100.0)
+
+    def total(x):
+        near = neighbourhoods(x, jnp.eye(3, dtype=dtype), h, jnp.asarray(0.5, dtype))
+        return jnp.sum(near.cross**2) + jnp.sum(near.signal**2)
+
+    assert np.isfinite(jax.jit(jax.grad(total))(x)).all()
+
+
+def test_gradients_of_shrinkage_are_finite_with_a_constant_coordinate(dtype):
+    c = jnp.diag(jnp.asarray([1, 0, 2], dtype)).at[0, 2].set(0.5).at[2, 0].set(0.5)
+    assert np.isfinite(jax.grad(lambda c: jnp.sum(shrunk(c, 5)))(c)).all()

@@ -127,6 +127,8 @@ def test_a_constant_coordinate_has_no_slope():
     moved = model.predict(x.at[:, 1].add(100.0))
     np.testing.assert_allclose(moved, model.predict(x), rtol=1e-6)
     assert np.all(model.covariance > 0)  # a component without noise is known to rounding only
+    slope = jax.grad(lambda x: jnp.sum(from_pairs(x, 3 * x[:, :1]).predict(x)))(x)
+    assert np.isfinite(slope).all()
 
 
 def test_components_add_up_to_the_density(dtype):
