@@ -216,6 +216,10 @@ def silverman(n: int, d: int) -> float:
 def deviations(data: Float[Array, "n d"]) -> Float[Array, " d"]:
     """Return the standard deviation of each coordinate, never zero."""
     std = safe_sqrt(jnp.var(data, axis=0, ddof=1))
-    # a constant coordinate still needs a positive width: rounding of the largest one, or of 1
+    # a constant coordinate still needs a positive width: the rounding of its value, or of the
+    # smallest of the others, or of 1
     eps = jnp.finfo(data.dtype).eps
-    return jnp.maximum(std, eps * jnp.where(jnp.max(std) > 0, jnp.max(std), 1))
+    smallest = jnp.min(jnp.where(std > 0, std, jnp.inf))
+    smallest = jnp.where(jnp.isfinite(smallest), smallest, 1)
+    value = jnp.abs(data[0])
+    return jnp.maximum(std, eps * jnp.where(value > 0, value, jnp.where(std > 0, 0, smallest)))

@@ -13,6 +13,7 @@ from .._checks import ensemble, has_method, same_members, vector
 from .._typing import Array, Bool, Float, Int, Key, Scalar, like, numbers_to_leaves
 from ..observations import AbstractNoise, AbstractObservation
 from .predict import Predicted, predict, predict_from_pairs, replace_dead
+from .units import in_units, units_of
 
 
 class AnalysisInfo(NamedTuple):
@@ -192,7 +193,7 @@ class AbstractKalmanAnalysis(AbstractPairedAnalysis):
 
     @abc.abstractmethod
     def condition(self, key: Key, forecast: Predicted) -> Outcome:
-        """Return the analysis of a forecast and its predictions."""
+        """Return the analysis of a forecast and its predictions, in units near 1."""
 
     def analyse(
         self,
@@ -206,7 +207,7 @@ class AbstractKalmanAnalysis(AbstractPairedAnalysis):
         """Predict the measurement, then condition on it."""
         predict_key, draw_key = jax.random.split(key)
         predicted = predict(predict_key, forecast, alive, y, observation, t, self.noise)
-        return self.condition(draw_key, predicted)
+        return self._in_own_units(draw_key, predicted)
 
     def analyse_pairs(
         self,
@@ -217,7 +218,15 @@ class AbstractKalmanAnalysis(AbstractPairedAnalysis):
         y: Float[Array, " m"],
     ) -> Outcome:
         """Estimate h and R from the pairs, then condition on the measurement."""
-        return self.condition(key, predict_from_pairs(forecast, alive, simulated, y))
+        return self._in_own_units(key, predict_from_pairs(forecast, alive, simulated, y))
+
+    def _in_own_units(self, key: Key, forecast: Predicted) -> Outcome:
+        """Condition in units in which every number is near 1, and return to the user's."""
+        units = units_of(forecast)
+        outcome = self.condition(key, in_units(forecast, units))
+        return outcome._replace(
+            ensemble=outcome.ensemble * units.state[None], mean=outcome.mean * units.state
+        )
 
 
 def guard(

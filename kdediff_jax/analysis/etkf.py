@@ -12,7 +12,7 @@ from .._checks import positive
 from .._typing import Key, Number, like, tunable
 from ..ensemble.inflation import AbstractInflation, SamplingInflation, as_inflation
 from ..ensemble.rotation import rotate
-from ..ensemble.transform import decompose, transform
+from ..ensemble.transform import transform
 from ..numerics import cholesky, solve_lower
 from ..observations.noise import AbstractNoise, AutoNoise, as_noise
 from .base import AbstractKalmanAnalysis, Outcome
@@ -50,9 +50,8 @@ class ETKF(AbstractKalmanAnalysis):
         n = forecast.members.shape[0]
         both = jnp.concatenate([forecast.deviations, forecast.mean_innovation[None]], axis=0)
         scaled = solve_lower(cholesky(forecast.noise), both.T).T
-        spectrum = decompose(scaled[:n], scaled[n])
-        increment, anomalies = transform(spectrum, forecast.anomalies)
+        increment, anomalies, freedom = transform(scaled[:n], scaled[n], forecast.anomalies)
         mean = jnp.mean(forecast.members, axis=0) + increment
-        analysis = mean[None] + self.inflation(spectrum.freedom(), n) * anomalies
+        analysis = mean[None] + self.inflation(freedom, n) * anomalies
         analysis = rotate(key, analysis, like(analysis, self.rotation_angle))
         return Outcome(analysis, jnp.mean(analysis, axis=0), like(analysis, n), forecast.alive)

@@ -11,7 +11,7 @@ from .. import kde
 from .._checks import choice, positive
 from .._typing import Array, Bool, Float, Int, Key, Number, Scalar, like, tunable
 from ..ensemble.resampling import SCHEMES, resample
-from ..numerics import dot, eigh
+from ..numerics import apply_spectral, dot, safe_sqrt, unit_of_spread
 from ..observations.base import AbstractLikelihood, AbstractObservation
 from ..observations.error_model import density
 from .base import AbstractAnalysis, Outcome
@@ -63,7 +63,7 @@ class SIR(AbstractAnalysis):
         draw_key, jitter_key = jax.random.split(key)
         log_weights, alive = self._weigh(forecast, alive, y, observation, t)
         weights = jnp.exp(log_weights)
-        origin = jnp.mean(forecast, axis=0)
+        origin = forecast[jnp.argmax(weights)]  # a far member of no weight costs no digits
         mean = origin + dot(weights, forecast - origin[None])
         drawn = resample(draw_key, log_weights, forecast.shape[0], self.resampling)
         noise = self._jitter(jitter_key, forecast - mean[None], weights)
@@ -97,12 +97,14 @@ class SIR(AbstractAnalysis):
         width = like(anomalies, self.jitter) * n ** (-1 / (d + 4))
 
         def draw() -> Array:
-            scaled = anomalies * jnp.sqrt(weights)[:, None]
-            values, vectors = eigh(dot(scaled.T, scaled))
-            root = vectors * jnp.sqrt(jnp.maximum(values, 0))[None]
-            return width * dot(jax.random.normal(key, (n, d), anomalies.dtype), root.T)
+            unit = unit_of_spread(anomalies)[None]
+            scaled = anomalies / unit
+            covariance = dot((weights[:, None] * scaled).T, scaled)
+            z = jax.random.normal(key, (d, n), anomalies.dtype)
+            (noise,) = apply_spectral(lambda values: (safe_sqrt(values),), covariance, (z,))
+            return width * unit * noise.T
 
-        # without jitter the eigenvectors are a waste of time
+        # without jitter the root is a waste of time
         return lax.cond(width > 0, draw, lambda: jnp.zeros_like(anomalies))
 
 

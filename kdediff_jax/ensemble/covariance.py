@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import pairwise
 from .._typing import Array, Float, Scalar
-from ..numerics import dot, eigh, solve_positive
+from ..numerics import apply_spectral, dot, safe_sqrt, solve_positive
 
 
 class Covariances(NamedTuple):
@@ -57,17 +57,20 @@ def neighbourhoods(
     tiny = 1e-3 * jnp.minimum(width**2, 1)  # a ridge where the neighbourhood is degenerate
     unit = jnp.eye(d, dtype=whitened.dtype)[None]
     slope = jnp.swapaxes(solve_positive(near + tiny * unit, cross), 1, 2)
-    variances, axes = eigh(near)
-    variances = jnp.maximum(variances, jnp.finfo(whitened.dtype).eps)
-    rest = 1 - variances / width**2
-    widened = jnp.where(rest > variances, variances / jnp.maximum(rest, tiny), 1)
     blend = jnp.where(members < d + 1, 1, (d + 1) / (members + d + 1))[:, None]
-    widened = jnp.minimum(widened, 1) ** (1 - blend)
     overall = dot(deviations.T, whitened) / (n - 1)
     slope = (1 - blend[:, :, None]) * slope + blend[:, :, None] * overall[None]
-    local = dot(axes * widened[:, None, :], jnp.swapaxes(axes, 1, 2))
-    to_predicted = dot(local, jnp.swapaxes(slope, 1, 2))
+    (to_predicted,) = apply_spectral(_widened, near, (jnp.swapaxes(slope, 1, 2),), width, blend)
     return Covariances(dot(root[None], to_predicted), dot(slope, to_predicted))
+
+
+def _widened(variances: Array, width: Scalar, blend: Array) -> tuple[Array]:
+    """Return the variances c / (1 - c / width^2) of what a window of that width saw, at most 1."""
+    seen = jnp.maximum(variances, jnp.finfo(variances.dtype).eps)
+    rest = 1 - seen / width**2
+    inside = rest > seen  # else above 1
+    widened = jnp.where(inside, seen / jnp.where(inside, rest, 1), 1)
+    return (widened ** (1 - blend),)
 
 
 def _near_moments(
@@ -108,8 +111,7 @@ def shrunk(covariance: Float[Array, "d d"], n: int) -> Float[Array, "d d"]:
     d = covariance.shape[0]
     if d == 1:
         return covariance
-    std = jnp.sqrt(jnp.maximum(jnp.diagonal(covariance), 0))
-    safe = jnp.where(std > 0, std, 1)
+    safe = safe_sqrt(jnp.diagonal(covariance), otherwise=1.0)
     correlation = covariance / (safe[:, None] * safe[None, :])
     squares, trace = jnp.sum(correlation**2), jnp.trace(correlation)
     numerator = (1 - 2 / d) * squares + trace**2

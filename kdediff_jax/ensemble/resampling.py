@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from .._checks import choice
 from .._typing import Array, Float, Int, Key
@@ -58,6 +59,7 @@ def sort_along_principal_axis(
     # two passes for far origins; weighted, so that a diverged member of no weight costs no digits
     centred = ensemble - dot(weights[None], ensemble)
     centred = centred - dot(weights[None], centred)
-    anomalies = centred * jnp.sqrt(weights)[:, None]
-    _, vectors = eigh(dot(anomalies.T, anomalies))
+    # an order has no derivative
+    centred, weights = lax.stop_gradient((centred, weights))
+    _, vectors = eigh(dot((weights[:, None] * centred).T, centred))
     return jnp.argsort(dot(centred, vectors[:, -1]))

@@ -1,15 +1,15 @@
 r"""The ensemble transform of a square-root Kalman analysis, for any share of the likelihood.
 
 With S = R^{-1/2} Y / sqrt(N - 1) the scaled anomalies of the predicted measurements (rows are
-members), S S^T = V diag(l) V^T and e the scaled innovation, a share g of the log-likelihood (the
-noise R / g) moves the anomalies A to
+members) and e the scaled innovation, a share g of the log-likelihood (the noise R / g) moves the
+anomalies A to
 
-    mean + g A^T V (1 + g l)^{-1} V^T S e / sqrt(N - 1),   anomalies V (1 + g l)^{-1/2} V^T A
+    mean + g A^T (1 + g S S^T)^{-1} S e / sqrt(N - 1),   anomalies (1 + g S S^T)^{-1/2} A
 
 (the symmetric root; Bishop, Etherton and Majumdar 2001, Hunt, Kostelich and Szunyogh 2007). Fewer
-measurements than members make S^T S = U diag(l) U^T the smaller problem; with B = S U the same is
+measurements than members make S^T S = U diag(l) U^T the smaller problem; the same is
 
-    mean + g A^T B (1 + g l)^{-1} U^T e / sqrt(N - 1),   anomalies A + B (r - 1) / l B^T A,
+    mean + g A^T S (1 + g S^T S)^{-1} e / sqrt(N - 1),   anomalies A + S U (r - 1) / l U^T S^T A,
 
 r = (1 + g l)^{-1/2}, where (r - 1) / l = -g r^2 / (1 + r) needs no division by l. One decomposition
 serves every share.
@@ -25,73 +25,68 @@ import jax.numpy as jnp
 from jax import lax
 
 from .._typing import Array, Float, Scalar, like
-from ..numerics import dot, eigh, safe_sqrt
+from ..numerics import apply_spectral, dot, safe_sqrt
 
 COORDINATES_AT_ONCE = 64  # of a localised analysis, where each has a decomposition of its own
 
 
-class Spectrum(NamedTuple):
-    """Decomposition of the smaller of S S^T and S^T S: k is the number of its eigenvalues."""
+class Transformed(NamedTuple):
+    """What an ensemble transform does to the coordinates given.
 
-    values: Float[Array, " k"]
-    vectors: Float[Array, "n k"]  # V, or B
-    pull: Float[Array, " k"]  # V^T S e, or U^T e
-    squares: Float[Array, " k"]  # l over the squared length of each vector: l, or 1
+    Attributes:
+        increment: of the mean [k].
+        anomalies: of the analysis [n k].
+        freedom: degrees of freedom that the measurement determines, tr(S^T S (1 + S^T S)^{-1}).
+    """
 
-    def freedom(self) -> Scalar:
-        """Return the degrees of freedom that the measurement determines, sum l / (1 + l)."""
-        return jnp.sum(self.values / (1 + self.values))
+    increment: Float[Array, " k"]
+    anomalies: Float[Array, "n k"]
+    freedom: Scalar
 
 
-def decompose(scaled: Float[Array, "n m"], innovation: Float[Array, " m"]) -> Spectrum:
-    """Return the decomposition.
+def transform(
+    scaled: Float[Array, "n m"],
+    innovation: Float[Array, " m"],
+    anomalies: Float[Array, "n k"],
+    share: Scalar | float = 1.0,
+) -> Transformed:
+    """Return the mean's increment and the new anomalies.
 
     Args:
         scaled: R^{-1/2} Y, anomalies of the predictions.
         innovation: R^{-1/2} (y - mean prediction).
+        anomalies: A, of the coordinates to be updated.
+        share: g, of the log-likelihood.
     """
     n, m = scaled.shape
-    scaled = scaled / (n - 1) ** 0.5
-    if m < n:
-        values, vectors = eigh(dot(scaled.T, scaled))
-        pull = dot(vectors.T, innovation[:, None])[:, 0]
-        return Spectrum(jnp.maximum(values, 0), dot(scaled, vectors), pull, jnp.ones_like(pull))
-    values, vectors = eigh(dot(scaled, scaled.T))
-    values = jnp.maximum(values, 0)
-    pull = dot(vectors.T, dot(scaled, innovation[:, None]))[:, 0]
-    return Spectrum(values, vectors, pull, values)
-
-
-def decompose_near(
-    deviations: Float[Array, "n m"],
-    innovation: Float[Array, " m"],
-    taper: Float[Array, " m"],
-    noise: Float[Array, " m"],
-) -> Spectrum:
-    """Return the decomposition for one coordinate, precisions multiplied by its taper (LETKF).
-
-    Args:
-        deviations: anomalies Y of the predictions.
-        innovation: y - mean prediction.
-        taper: weight of every measurement, 0 to 1.
-        noise: variances of the measurements.
-    """
-    scale = safe_sqrt(taper / noise)
-    return decompose(deviations * scale[None], innovation * scale)
-
-
-def transform(
-    spectrum: Spectrum, anomalies: Float[Array, "n k"], share: Scalar | float = 1.0
-) -> tuple[Float[Array, " k"], Float[Array, "n k"]]:
-    """Return the mean's increment and the new anomalies."""
-    n = anomalies.shape[0]
+    scaled, innovation = scaled / (n - 1) ** 0.5, innovation[:, None]
     share = like(anomalies, share)
-    values, vectors, pull, squares = spectrum
+    if m < n:
+        seen = dot(scaled.T, anomalies)
+        gram = dot(scaled.T, scaled)
+        pull, lost, freedom = apply_spectral(
+            _by_measurements, gram, (innovation, seen, None), share
+        )
+        weights, lost = dot(scaled, pull), dot(scaled, lost)
+    else:
+        right = dot(scaled, innovation), anomalies, None
+        weights, lost, freedom = apply_spectral(_by_members, dot(scaled, scaled.T), right, share)
+    increment = dot(weights.T, anomalies)[0] / (n - 1) ** 0.5
+    return Transformed(increment, anomalies - lost, freedom)
+
+
+def _by_measurements(values: Array, share: Scalar) -> tuple[Array, Array, Array]:
+    """Return g / (1 + g l), -(r - 1) / l and l / (1 + l) for the eigenvalues l of S^T S."""
+    # rounding may leave eigenvalues below 0, whose derivative counts all the same
+    values = values + lax.stop_gradient(jnp.maximum(-values, 0))
     shrunk = 1 / (1 + share * values)
-    weights = dot(vectors, (share * pull * shrunk)[:, None])[:, 0] / (n - 1) ** 0.5
-    increment = dot(weights[None], anomalies)[0]
-    lost = share * squares * shrunk / (1 + jnp.sqrt(shrunk))
-    return increment, anomalies - dot(vectors, lost[:, None] * dot(vectors.T, anomalies))
+    return share * shrunk, share * shrunk / (1 + jnp.sqrt(shrunk)), values / (1 + values)
+
+
+def _by_members(values: Array, share: Scalar) -> tuple[Array, Array, Array]:
+    """Return g / (1 + g l), 1 - r and l / (1 + l) for the eigenvalues l of S S^T."""
+    pull, lost, freedom = _by_measurements(values, share)
+    return pull, values * lost, freedom
 
 
 def local_transform(
@@ -117,13 +112,16 @@ def local_transform(
     """
 
     def column(anomaly: Array, near: Array) -> tuple[Array, Scalar]:
-        spectrum = decompose_near(deviations, innovation, near, noise)
+        scale = safe_sqrt(near / noise)  # the precision of every measurement times its taper
 
-        def at(share: Scalar) -> Array:
-            increment, spread = transform(spectrum, anomaly[:, None], share)
-            return (spread + increment[None])[:, 0]
+        def at(share: Scalar) -> tuple[Array, Scalar]:
+            increment, spread, freedom = transform(
+                deviations * scale[None], innovation * scale, anomaly[:, None], share
+            )
+            return (spread + increment[None])[:, 0], freedom
 
-        return jax.vmap(at)(shares), spectrum.freedom()
+        moved, freedom = jax.vmap(at)(shares)
+        return moved, freedom[0]
 
     moved, freedom = each_coordinate(column, anomalies.T, taper)
     return jnp.moveaxis(moved, 0, 2), freedom

@@ -4,8 +4,12 @@ from .arrays import centred, dot, masked_covariance, safe_sqrt, split_missing, s
 from .bisection import bisect
 from .linalg import cho_solve, cholesky, eigh, solve, solve_lower
 from .roots import floored_root, solve_positive
+from .spectral import apply_spectral
+from .units import binary_unit, unit_of_spread
 
 __all__ = [
+    "apply_spectral",
+    "binary_unit",
     "bisect",
     "centred",
     "cho_solve",
@@ -20,4 +24,5 @@ __all__ = [
     "solve_positive",
     "split_missing",
     "standard_deviation",
+    "unit_of_spread",
 ]

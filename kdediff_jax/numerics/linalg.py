@@ -129,12 +129,14 @@ def _eigh(a: Array) -> tuple[Array, Array]:
 
 @_eigh.defjvp
 def _eigh_tangent(primals: tuple, tangents: tuple) -> tuple:
-    # Giles 2008, 3.1: dl = diag(V^T dA V), dV = V (F * V^T dA V), F_ij = 1 / (l_j - l_i)
+    # Giles 2008, 3.1: dl = diag(V^T dA V), dV = V (F * V^T dA V), F_ij = 1 / (l_j - l_i). Vectors
+    # of equal eigenvalues have no derivative: none is given (`apply_spectral` has the right one)
     values, vectors = _eigh(*primals)
     change = dot(_transpose(vectors), dot(_symmetric(tangents[0]), vectors))
-    unit = jnp.broadcast_to(jnp.eye(values.shape[-1], dtype=values.dtype), change.shape)
     gap = values[..., None, :] - values[..., :, None]
-    turned = dot(vectors, (1 / (unit + gap) - unit) * change)
+    size = jnp.abs(values)[..., None, :] + jnp.abs(values)[..., :, None]
+    equal = jnp.abs(gap) <= 4 * jnp.finfo(values.dtype).eps * size
+    turned = dot(vectors, jnp.where(equal, 0, 1 / jnp.where(equal, 1, gap)) * change)
     return (values, vectors), (jnp.diagonal(change, axis1=-2, axis2=-1), turned)
 
 

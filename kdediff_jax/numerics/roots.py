@@ -11,11 +11,14 @@ from .linalg import cho_solve, cholesky
 
 def floored_root(covariance: Float[Array, "d d"]) -> Float[Array, "d d"]:
     """Return the lower root, with a floor of rounding under constant coordinates."""
-    d = covariance.shape[0]
+    d, eps = covariance.shape[0], jnp.finfo(covariance.dtype).eps
     variance = jnp.maximum(jnp.diagonal(covariance), 0)
-    largest = jnp.max(variance)
-    eps = jnp.finfo(covariance.dtype).eps
-    floor = 4 * d * eps * variance + eps**2 * largest + jnp.finfo(covariance.dtype).tiny / eps
+    varies = variance > 0
+    # a constant has no unit of its own: rounding of the smallest of the others
+    smallest = jnp.min(jnp.where(varies, variance, jnp.inf))
+    smallest = jnp.where(jnp.isfinite(smallest), eps**2 * smallest, 0)
+    least = jnp.maximum(smallest, jnp.finfo(covariance.dtype).tiny / eps)
+    floor = jnp.where(varies, 4 * d * eps * variance, least)
     std = jnp.sqrt(variance + floor)
     correlation = covariance / (std[:, None] * std[None, :])
     correlation = correlation + 8 * d * eps * jnp.eye(d, dtype=covariance.dtype)

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from .._typing import Array, Float, Key, Scalar, like
-from ..numerics import dot, solve, split_missing
+from ..numerics import dot, solve, split_missing, standard_deviation
 from .additive import AbstractAdditive
 from .base import AbstractLikelihood, AbstractObservation
 
@@ -98,7 +98,8 @@ def from_replicates(
     residual = jnp.where(usable[:, None, None], deviations, 0).reshape(-1, simulated.shape[2])
     freedom = jnp.maximum(jnp.sum(usable), 1) * (replicates - 1)
     covariance = dot(residual.T, residual) / like(residual, freedom)
-    return ErrorModel(lambda points: jnp.mean(simulate(points), axis=1), _floored(covariance))
+    covariance = _floored(covariance, simulated.reshape(-1, simulated.shape[2]))
+    return ErrorModel(lambda points: jnp.mean(simulate(points), axis=1), covariance)
 
 
 def from_pairs(forecast: Float[Array, "n d"], simulated: Float[Array, "n m"]) -> ErrorModel:
@@ -110,8 +111,7 @@ def from_pairs(forecast: Float[Array, "n d"], simulated: Float[Array, "n m"]) ->
     n = forecast.shape[0]
     x_mean, y_mean = jnp.mean(forecast, axis=0), jnp.mean(simulated, axis=0)
     x, y = forecast - x_mean[None], simulated - y_mean[None]
-    scale = jnp.sqrt(jnp.mean(x**2, axis=0))
-    scale = jnp.where(scale > 0, scale, 1)
+    scale = standard_deviation(forecast)
     z = x / scale[None]
     gram = dot(z.T, z)
     ridge = gram + jnp.eye(z.shape[1], dtype=z.dtype)
@@ -123,7 +123,7 @@ def from_pairs(forecast: Float[Array, "n d"], simulated: Float[Array, "n m"]) ->
     def predict(points: Array) -> Array:
         return y_mean[None] + dot((points - x_mean[None]) / scale[None], slope)
 
-    return ErrorModel(predict, _floored(covariance))
+    return ErrorModel(predict, _floored(covariance, simulated))
 
 
 def density(observation: AbstractLikelihood, t: Scalar) -> Callable[[Array, Array], Array]:
@@ -135,9 +135,15 @@ def density(observation: AbstractLikelihood, t: Scalar) -> Callable[[Array, Arra
     return log_likelihood
 
 
-def _floored(covariance: Float[Array, "m m"]) -> Float[Array, "m m"]:
-    """Return the covariance with a floor: a component without noise is known to rounding only."""
-    variance = jnp.diagonal(covariance)
+def _floored(
+    covariance: Float[Array, "m m"], simulated: Float[Array, "k m"]
+) -> Float[Array, "m m"]:
+    """Return the covariance with a floor: a component without noise is known to rounding only.
+
+    Rounding is that of the component's own simulated values, whatever the units of the others.
+    """
     eps = jnp.finfo(covariance.dtype).eps
-    largest = jnp.max(variance)
-    return covariance + jnp.diag(eps * jnp.where(largest > 0, largest, 1) + 10 * eps * variance)
+    usable = jnp.where(jnp.isfinite(simulated), jnp.abs(simulated), 0)
+    rounding = (4 * eps * jnp.max(usable, axis=0)) ** 2
+    floor = 10 * eps * jnp.diagonal(covariance) + rounding
+    return covariance + jnp.diag(jnp.where(floor > 0, floor, eps))

@@ -38,12 +38,6 @@ def same_law(name, one, other, back=1.0, slack=1e-9):
     assert (np.abs(np.mean(differences, axis=0)) < 5 * error + slack).all()
 
 
-def faulty(reason, *cases):
-    """Return a function that marks cases of a known fault as failing, until it is mended."""
-    mark = pytest.mark.xfail(strict=True, reason=reason)
-    return lambda *case: pytest.param(*case, marks=mark if case in cases else ())
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_shapes_and_dtypes_are_the_forecasts(name, dtype):
     forecast, _ = data(name)
@@ -149,25 +143,16 @@ def unit_free(name, dtype, every):
             same_law(name, {}, other, 1 / state)
 
 
-STATE = faulty(
-    "issue 22 B: floors from the largest coordinate",
-    *((name, "float32") for name in ("enkpf", "enkpf, share 0", "kde", "kde, whitened")),
-)
-MEASURED = faulty(
-    "issue 22 B: floors from the largest component",
-    *((name, "float32") for name in ("enkf, sampled", "enkf, pairs", "kde", "kde, whitened")),
-    *((name, "float64") for name in ("enkf, sampled", "enkf, pairs")),
-)
 BOTH = [(name, dtype) for dtype in ("float32", "float64") for name in NAMES]
 
 
-@pytest.mark.parametrize(("name", "dtype"), [STATE(*c) for c in BOTH], indirect=["dtype"])
+@pytest.mark.parametrize(("name", "dtype"), BOTH, indirect=["dtype"])
 def test_units_of_the_state_do_not_matter(name, dtype):
     d, m = size(name)
     unit_free(name, dtype, [(state, np.ones(m)) for state in units(d)])
 
 
-@pytest.mark.parametrize(("name", "dtype"), [MEASURED(*c) for c in BOTH], indirect=["dtype"])
+@pytest.mark.parametrize(("name", "dtype"), BOTH, indirect=["dtype"])
 def test_units_of_the_measurement_do_not_matter(name, dtype):
     d, m = size(name)
     unit_free(name, dtype, [(np.ones(d), obs) for obs in units(m)])
@@ -230,10 +215,9 @@ def test_gradients_are_finite(name, missing, x64):
 
 
 LOCAL = [name for name in CLASSES if SCHEMES[name].localised]
-UNREACHED = faulty("issue 22 H: degenerate spectra", *((name,) for name in LOCAL))
 
 
-@pytest.mark.parametrize("name", [UNREACHED(name) for name in LOCAL])
+@pytest.mark.parametrize("name", LOCAL)
 def test_gradients_are_finite_with_an_unreached_coordinate(name, x64):
     _, (by_members, by_measurement) = gradients(name, data(name)[1], radius=0.25)
     assert np.isfinite(by_members).all() and np.isfinite(by_measurement).all()

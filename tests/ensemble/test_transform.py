@@ -6,11 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.test_util import check_grads
 
 from kdediff_jax.ensemble.transform import (
     COORDINATES_AT_ONCE,
-    decompose,
-    decompose_near,
     local_transform,
     transform,
 )
@@ -43,8 +42,9 @@ def scaled(deviations, innovation, variances=VARIANCES):
 @pytest.mark.parametrize("n", [2, 3, 12])  # fewer, as many and more members than measurements
 def test_it_is_the_kalman_analysis_of_the_noise_over_the_share(x64, n, share):
     x, deviations, innovation, h = problem(n)
-    spectrum = decompose(*scaled(deviations, innovation))
-    increment, anomalies = transform(spectrum, jnp.asarray(x), share)
+    increment, anomalies, freedom = transform(
+        *scaled(deviations, innovation), jnp.asarray(x), share
+    )
     mean, covariance = kalman(x, innovation, h, np.diag(VARIANCES) / share)
     np.testing.assert_allclose(increment, mean, atol=1e-10)
     np.testing.assert_allclose(anomalies.T @ anomalies / (n - 1), covariance, atol=1e-10)
@@ -52,15 +52,15 @@ def test_it_is_the_kalman_analysis_of_the_noise_over_the_share(x64, n, share):
     p = x.T @ x / (n - 1)
     signal = h @ p @ h.T
     wanted = np.trace(signal @ np.linalg.inv(signal + np.diag(VARIANCES)))
-    np.testing.assert_allclose(spectrum.freedom(), wanted, rtol=1e-9)
+    np.testing.assert_allclose(freedom, wanted, rtol=1e-9)
 
 
 def test_shares_one_after_the_other_are_the_whole(x64):
     """0.3 of the likelihood, then the other 0.7."""
     x, deviations, innovation, h = problem(12)
-    first, part = transform(decompose(*scaled(deviations, innovation)), jnp.asarray(x), 0.3)
+    first, part, _ = transform(*scaled(deviations, innovation), jnp.asarray(x), 0.3)
     left = innovation - h @ np.asarray(first)
-    second, rest = transform(decompose(*scaled(np.asarray(part) @ h.T, left)), part, 0.7)
+    second, rest, _ = transform(*scaled(np.asarray(part) @ h.T, left), part, 0.7)
     mean, covariance = kalman(x, innovation, h, np.diag(VARIANCES))
     np.testing.assert_allclose(first + second, mean, atol=1e-10)
     np.testing.assert_allclose(rest.T @ rest / 11, covariance, atol=1e-10)
@@ -68,9 +68,7 @@ def test_shares_one_after_the_other_are_the_whole(x64):
 
 def test_a_share_of_nothing_changes_nothing(x64):
     x, deviations, innovation, _ = problem(12)
-    increment, anomalies = transform(
-        decompose(*scaled(deviations, innovation)), jnp.asarray(x), 0.0
-    )
+    increment, anomalies, _ = transform(*scaled(deviations, innovation), jnp.asarray(x), 0.0)
     np.testing.assert_array_equal(increment, 0)
     np.testing.assert_array_equal(anomalies, x)
 
@@ -83,11 +81,10 @@ def test_with_a_taper_of_one_the_local_transform_is_the_global_one(x64, n):
         jnp.asarray(x), jnp.asarray(deviations), jnp.asarray(innovation),
         jnp.ones((4, 3)), jnp.asarray(VARIANCES), shares,
     )  # fmt: skip
-    spectrum = decompose(*scaled(deviations, innovation))
     for k, share in enumerate(shares):
-        increment, anomalies = transform(spectrum, jnp.asarray(x), share)
-        np.testing.assert_allclose(moved[k], increment[None] + anomalies, atol=1e-10)
-    np.testing.assert_allclose(freedom, spectrum.freedom(), rtol=1e-10)
+        whole = transform(*scaled(deviations, innovation), jnp.asarray(x), share)
+        np.testing.assert_allclose(moved[k], whole.increment[None] + whole.anomalies, atol=1e-10)
+        np.testing.assert_allclose(freedom, whole.freedom, rtol=1e-10)
 
 
 def test_every_coordinate_sees_its_own_noise(x64):
@@ -114,7 +111,7 @@ def test_more_coordinates_than_are_taken_at_once(key):
     innovation, r = jnp.ones(2), jnp.ones(2)
     near = jnp.ones((d, 2))
     moved, _ = jax.jit(local_transform)(x, x[:, :2], innovation, near, r, jnp.ones(1))
-    increment, anomalies = jax.jit(lambda x: transform(decompose(x[:, :2], innovation), x))(x)
+    increment, anomalies, _ = jax.jit(lambda x: transform(x[:, :2], innovation, x))(x)
     np.testing.assert_allclose(moved[0], increment[None] + anomalies, atol=1e-5)
 
 
@@ -124,22 +121,25 @@ def test_units_decide_nothing(dtype):
     results = []
     for unit in (np.ones(3), units):
         both = scaled(deviations * unit, innovation * unit, VARIANCES * unit**2)
-        spectrum = decompose(*(v.astype(dtype) for v in both))
-        results.append(transform(spectrum, jnp.asarray(x, dtype)))
+        both = (v.astype(dtype) for v in both)
+        results.append(transform(*both, jnp.asarray(x, dtype)))
     for a, b in zip(*results, strict=True):
         assert a.dtype == dtype
         np.testing.assert_allclose(b, a, atol=1e-4 if dtype == jnp.float32 else 1e-11)
 
 
 @pytest.mark.parametrize("n", [3, 12])
-def test_gradients_are_finite_where_nothing_is_measured(x64, n):
+@pytest.mark.parametrize("unreached", [0, 2, 3])  # two equal eigenvalues of 0, and all of them
+def test_gradients_where_nothing_is_measured_are_those_of_differences(x64, n, unreached):
     x, deviations, innovation, _ = problem(n)
+    taper = jnp.where(jnp.arange(3) < unreached, 0, jnp.array([1.0, 0.5, 0.25]))
+    shares = jnp.array([1.0, 0.3])
 
-    def total(taper):
-        spectrum = decompose_near(
-            jnp.asarray(deviations), jnp.asarray(innovation), taper, jnp.asarray(VARIANCES)
+    def total(x, deviations):
+        moved, freedom = local_transform(
+            x, deviations, jnp.asarray(innovation), jnp.stack([taper] * 4), VARIANCES, shares
         )
-        increment, anomalies = transform(spectrum, jnp.asarray(x))
-        return jnp.sum(increment) + jnp.sum(anomalies**2)
+        return jnp.sum(jnp.sin(moved)) + jnp.sum(freedom**2)
 
-    assert np.isfinite(jax.jit(jax.grad(total))(jnp.array([1.0, 0.5, 0.0]))).all()
+    arguments = jnp.asarray(x), jnp.asarray(deviations)
+    check_grads(jax.jit(total), arguments, order=1, modes=("fwd", "rev"), eps=1e-6, rtol=1e-5)

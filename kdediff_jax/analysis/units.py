@@ -1,0 +1,56 @@
+"""The units in which a scheme with an error model computes: every one near 1.
+
+A pressure beside a mixing ratio, or a unit of 1e-9, then meets the floors of rounding of the later
+stages as numbers of the same size. Units are powers of two, which cost no digit.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from .._typing import Array, Float
+from ..numerics import binary_unit, unit_of_spread
+from ..observations.error_model import ErrorModel
+from .predict import Predicted
+
+
+class Units(NamedTuple):
+    """Powers of two near the forecast's spread and the measurement noise."""
+
+    state: Float[Array, " d"]
+    measured: Float[Array, " m"]
+
+
+def units_of(forecast: Predicted) -> Units:
+    """Return the units of each coordinate's spread and each component's noise.
+
+    A component without noise has the unit of its predictions.
+    """
+    std = jnp.sqrt(jnp.diagonal(forecast.error_model.covariance))
+    predicted = unit_of_spread(forecast.predictions)
+    return Units(unit_of_spread(forecast.members), jnp.where(std > 0, binary_unit(std), predicted))
+
+
+def in_units(forecast: Predicted, units: Units) -> Predicted:
+    """Return the same forecast and error model, expressed in other units."""
+    state, measured = units.state[None], units.measured[None]
+    model = forecast.error_model
+
+    def log_likelihood(y: Array, points: Array) -> Array:
+        assert model.log_likelihood is not None
+        return model.log_likelihood(y * units.measured, points * state)
+
+    return Predicted(
+        members=forecast.members / state,
+        alive=forecast.alive,
+        predictions=forecast.predictions / measured,
+        y=forecast.y / units.measured,
+        error_model=ErrorModel(
+            predict=lambda points: model.predict(points * state) / measured,
+            # one after the other: the square of a small unit is no number
+            covariance=model.covariance / measured / measured.T,
+            log_likelihood=None if model.log_likelihood is None else log_likelihood,
+        ),
+    )
