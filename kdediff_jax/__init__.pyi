@@ -24,8 +24,6 @@ from . import twin as twin
 from .analysis.base import AbstractAnalysis as AbstractAnalysis
 from .analysis.base import AbstractKalmanAnalysis as AbstractKalmanAnalysis
 from .analysis.base import AbstractPairedAnalysis as AbstractPairedAnalysis
-from .analysis.base import AnalysisInfo as AnalysisInfo
-from .analysis.base import Outcome as Outcome
 from .analysis.enkf import EnKF as EnKF
 from .analysis.enkpf.kalman_moves import LocalGain as LocalGain
 from .analysis.enkpf.kernel_shape import AbstractKernelShape as AbstractKernelShape
@@ -45,6 +43,9 @@ from .analysis.enkpf.spread_correction import SpreadCorrection as SpreadCorrecti
 from .analysis.etkf import ETKF as ETKF
 from .analysis.kde_diffusion import KDEDiffusion as KDEDiffusion
 from .analysis.letkf import LETKF as LETKF
+from .analysis.outcome import AnalysisInfo as AnalysisInfo
+from .analysis.outcome import Outcome as Outcome
+from .analysis.safeguards import Safeguards as Safeguards
 from .analysis.sir import SIR as SIR
 from .assimilation import CycleOutput as CycleOutput
 from .assimilation import FilterResult as FilterResult

@@ -68,17 +68,17 @@ def same_members(name: str, value: Array, other_name: str, other: Array) -> None
         )
 
 
-def positive(name: str, value: Any, *, zero: bool = False) -> None:
-    """Check that a number or array is finite and positive (or not negative), when concrete."""
+def positive(name: str, value: Any, *, zero: bool = False, infinite: bool = False) -> None:
+    """Check that a number or array is positive (or 0, or infinite, where allowed), if concrete."""
     known = concrete(value)
     if known is None:
         return
     if known.dtype == bool or not np.issubdtype(known.dtype, np.number):
         raise TypeError(f"{name}: expected a number, got {value!r}")
-    good = np.isfinite(known) & ((known >= 0) if zero else (known > 0))
+    good = (np.isfinite(known) | infinite) & ((known >= 0) if zero else (known > 0))
     if not np.all(good):
-        sign = "not negative" if zero else "positive"
-        raise ValueError(f"{name}: expected a finite {sign} number, got {known.tolist()}")
+        kind = ("" if infinite else "finite ") + ("not negative" if zero else "positive")
+        raise ValueError(f"{name}: expected a {kind} number, got {known.tolist()}")
 
 
 def per_coordinate(name: str, value: Any, size: int) -> None:

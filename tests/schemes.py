@@ -11,6 +11,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,6 +21,18 @@ import kdediff_jax as kd
 MEMBERS = 24
 
 
+class PartlyLinear(eqx.Module):
+    """A matrix, its component 1 not a number where coordinate 0 is above a limit."""
+
+    matrix: Any
+    limit: Any
+
+    def __call__(self, x):
+        """Return the prediction."""
+        h = kd.Linear(self.matrix)(x)
+        return h.at[1].set(jnp.where(x[0] > jnp.asarray(self.limit, x.dtype), jnp.nan, h[1]))
+
+
 class Problem(NamedTuple):
     """A linear measurement of the state on a line, coordinate j at j, component k at 2 k.
 
@@ -27,6 +40,7 @@ class Problem(NamedTuple):
         matrix, std: of the Gaussian measurement.
         state_units, obs_units: of each coordinate and component, for bandwidths that are numbers.
         radius: of the localisation.
+        limit: of coordinate 0, above which component 1 cannot be predicted.
     """
 
     matrix: Any
@@ -34,10 +48,11 @@ class Problem(NamedTuple):
     state_units: Any
     obs_units: Any
     radius: Any
+    limit: Any = np.array(np.inf)
 
     @property
     def observation(self):
-        return kd.GaussianObservation(kd.Linear(self.matrix), self.std)
+        return kd.GaussianObservation(PartlyLinear(self.matrix, self.limit), self.std)
 
     @property
     def localisation(self):

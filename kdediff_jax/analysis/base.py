@@ -3,59 +3,18 @@
 from __future__ import annotations
 
 import abc
-from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from .._checks import ensemble, has_method, same_members, vector
-from .._typing import Array, Bool, Float, Int, Key, Scalar, like, numbers_to_leaves
+from .._checks import ensemble, has_method, positive, same_members, vector
+from .._typing import Array, Bool, Float, Key, Number, Scalar, as_leaf, like, numbers_to_leaves
 from ..observations import AbstractNoise, AbstractObservation
-from .predict import Predicted, predict, predict_from_pairs, replace_dead
+from .outcome import AnalysisInfo, Outcome
+from .predict import Predicted, predict, predict_from_pairs
+from .safeguards import Safeguards, gross_errors, normalised_innovation
 from .units import in_units, units_of
-
-
-class AnalysisInfo(NamedTuple):
-    """What an analysis reports; the same fields for every scheme.
-
-    Attributes:
-        ess: effective sample size of the weights, 1 to N (N for schemes without weights). A
-            handful means that the weights have collapsed.
-        num_steps: accepted solver steps (0 without a solve).
-        num_rejected: rejected solver steps.
-        ok: the solve succeeded, the analysis is finite and at least two members were usable.
-        num_masked: non-finite members (or predictions) that were left out.
-        mean: the scheme's best estimate of the posterior mean: SIR's weighted mean before
-            resampling, elsewhere the mean of the analysis ensemble.
-    """
-
-    ess: Scalar
-    num_steps: Int[Array, ""]
-    num_rejected: Int[Array, ""]
-    ok: Bool[Array, ""]
-    num_masked: Int[Array, ""]
-    mean: Float[Array, " d"]
-
-
-class Outcome(NamedTuple):
-    """What a scheme's own `analyse` returns, before the common guards.
-
-    Attributes:
-        ensemble: equally weighted analysis members.
-        mean: estimate of the posterior mean.
-        ess: effective sample size.
-        alive: which members were usable (finite, and finite predictions where those were drawn).
-        num_steps, num_rejected, ok: the solver's report, for schemes with a solve.
-    """
-
-    ensemble: Float[Array, "n d"]
-    mean: Float[Array, " d"]
-    ess: Scalar
-    alive: Bool[Array, " n"]
-    num_steps: Int[Array, ""] | int = 0
-    num_rejected: Int[Array, ""] | int = 0
-    ok: Bool[Array, ""] | bool = True
 
 
 class AbstractAnalysis(eqx.Module):
@@ -65,9 +24,14 @@ class AbstractAnalysis(eqx.Module):
     `tests/schemes.py` has it tested, one in `__init__.pyi` makes it public.
 
     A scheme implements `analyse`; calling it adds the guards that all share: shapes are checked,
-    non-finite members are replaced by copies of finite ones and marked, an all-NaN measurement
-    leaves the forecast as it is, bit for bit, and failure is a flag, never an exception.
+    bad members are replaced by stand-ins and marked, an all-NaN measurement leaves the forecast as
+    it is, bit for bit, and failure is a flag, never an exception, and never the end of a run.
+
+    Attributes:
+        safeguards: who may take part, and what goes on after a failure.
     """
+
+    safeguards: Safeguards = eqx.field(kw_only=True, default_factory=Safeguards)
 
     @abc.abstractmethod
     def analyse(
@@ -122,8 +86,9 @@ class AbstractAnalysis(eqx.Module):
         observation: AbstractObservation,
         t: Scalar,
     ) -> tuple[Float[Array, "n d"], AnalysisInfo]:
-        members, alive = replace_dead(forecast)
-        return guard(forecast, y, self.analyse(key, members, alive, y, observation, t))
+        members, alive = self.safeguards.admit(forecast)
+        outcome = self.analyse(key, members, alive, _finite_or_missing(y), observation, t)
+        return self.safeguards.settle(forecast, members, y, outcome)
 
 
 class AbstractPairedAnalysis(AbstractAnalysis):
@@ -178,8 +143,9 @@ class AbstractPairedAnalysis(AbstractAnalysis):
         simulated: Float[Array, "n m"],
         y: Float[Array, " m"],
     ) -> tuple[Float[Array, "n d"], AnalysisInfo]:
-        members, alive = replace_dead(forecast)
-        return guard(forecast, y, self.analyse_pairs(key, members, alive, simulated, y))
+        members, alive = self.safeguards.admit(forecast)
+        outcome = self.analyse_pairs(key, members, alive, simulated, _finite_or_missing(y))
+        return self.safeguards.settle(forecast, members, y, outcome)
 
 
 class AbstractKalmanAnalysis(AbstractPairedAnalysis):
@@ -187,9 +153,18 @@ class AbstractKalmanAnalysis(AbstractPairedAnalysis):
 
     Attributes:
         noise: where h and R come from, see `kdediff_jax.observations.noise`.
+        gross_error: a component of the measurement further than this many standard deviations
+            sqrt(P_hh + R) from the mean prediction is left out; infinity for never. The default is
+            far beyond what a filter that has lost its track is from the truth, and far within what
+            a wrong digit or a code for missing values costs.
     """
 
     noise: eqx.AbstractVar[AbstractNoise]
+    gross_error: Number = eqx.field(converter=as_leaf, kw_only=True, default=100.0)
+
+    def __check_init__(self) -> None:
+        """Check the threshold."""
+        positive("gross_error", self.gross_error, infinite=True)
 
     @abc.abstractmethod
     def condition(self, key: Key, forecast: Predicted) -> Outcome:
@@ -206,7 +181,8 @@ class AbstractKalmanAnalysis(AbstractPairedAnalysis):
     ) -> Outcome:
         """Predict the measurement, then condition on it."""
         predict_key, draw_key = jax.random.split(key)
-        predicted = predict(predict_key, forecast, alive, y, observation, t, self.noise)
+        far = self.safeguards.far_member
+        predicted = predict(predict_key, forecast, alive, y, observation, t, self.noise, far)
         return self._in_own_units(draw_key, predicted)
 
     def analyse_pairs(
@@ -218,45 +194,24 @@ class AbstractKalmanAnalysis(AbstractPairedAnalysis):
         y: Float[Array, " m"],
     ) -> Outcome:
         """Estimate h and R from the pairs, then condition on the measurement."""
-        return self._in_own_units(key, predict_from_pairs(forecast, alive, simulated, y))
+        far = self.safeguards.far_member
+        return self._in_own_units(key, predict_from_pairs(forecast, alive, simulated, y, far))
 
     def _in_own_units(self, key: Key, forecast: Predicted) -> Outcome:
         """Condition in units in which every number is near 1, and return to the user's."""
         units = units_of(forecast)
-        outcome = self.condition(key, in_units(forecast, units))
+        forecast = in_units(forecast, units)
+        innovation, variance = forecast.mean_innovation, forecast.innovation_variance
+        gross = gross_errors(innovation, variance, like(variance, self.gross_error))
+        outcome = self.condition(key, forecast._replace(y=jnp.where(gross, jnp.nan, forecast.y)))
         return outcome._replace(
-            ensemble=outcome.ensemble * units.state[None], mean=outcome.mean * units.state
+            ensemble=outcome.ensemble * units.state[None],
+            mean=outcome.mean * units.state,
+            gross_errors=gross,
+            normalised_innovation=normalised_innovation(innovation, variance, forecast.measured),
         )
 
 
-def guard(
-    forecast: Float[Array, "n d"], y: Float[Array, " m"], outcome: Outcome
-) -> tuple[Float[Array, "n d"], AnalysisInfo]:
-    """Apply the rules that hold for every scheme to its outcome."""
-    n = forecast.shape[0]
-    nothing_measured = jnp.all(jnp.isnan(y))
-    num_alive = jnp.sum(outcome.alive, dtype=jnp.int32)
-    enough = num_alive >= 2
-    keep = nothing_measured | ~enough
-    analysis = jnp.where(keep, forecast, outcome.ensemble)
-    finite = jnp.all(jnp.isfinite(outcome.ensemble)) & jnp.all(jnp.isfinite(outcome.mean))
-    finite = finite & jnp.isfinite(outcome.ess)  # draws by weights that are NaN may look sound
-
-    def count(value):
-        return jnp.where(keep, 0, jnp.asarray(value, jnp.int32))
-
-    info = AnalysisInfo(
-        ess=jnp.where(nothing_measured, like(forecast, num_alive), outcome.ess),
-        num_steps=count(outcome.num_steps),
-        num_rejected=count(outcome.num_rejected),
-        ok=enough & (nothing_measured | (finite & jnp.asarray(outcome.ok))),
-        num_masked=n - num_alive,
-        mean=jnp.where(keep, _mean_of_finite(forecast), outcome.mean),
-    )
-    return analysis, info
-
-
-def _mean_of_finite(forecast: Float[Array, "n d"]) -> Float[Array, " d"]:
-    finite = jnp.all(jnp.isfinite(forecast), axis=1)
-    total = jnp.sum(jnp.where(finite[:, None], forecast, 0), axis=0)
-    return total / jnp.maximum(jnp.sum(finite), 1).astype(forecast.dtype)
+def _finite_or_missing(y: Float[Array, " m"]) -> Float[Array, " m"]:
+    """Return the measurement, infinite components missing: `settle` flags them."""
+    return jnp.where(jnp.isinf(y), jnp.nan, y)

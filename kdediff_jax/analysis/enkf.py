@@ -13,7 +13,8 @@ from ..ensemble.covariance import whole_ensemble
 from ..ensemble.gains import centred_perturbations, degrees_of_freedom, stochastic_step
 from ..ensemble.inflation import AbstractInflation, ConstantInflation, as_inflation, inflate
 from ..observations.noise import AbstractNoise, AutoNoise, as_noise
-from .base import AbstractKalmanAnalysis, Outcome
+from .base import AbstractKalmanAnalysis
+from .outcome import Outcome
 from .predict import Predicted
 
 

@@ -10,6 +10,7 @@ and the sampler integrates the reverse diffusion of its closed-form score (`kded
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -19,8 +20,8 @@ from jax.nn import log_softmax
 from jax.scipy.special import logsumexp
 
 from .. import kde
-from .._checks import choice, count, vector
-from .._typing import Array, Bool, Float, Key, Scalar
+from .._checks import choice, count, positive, vector
+from .._typing import Array, Bool, Float, Key, Number, Scalar, as_leaf, like
 from ..bandwidths import (
     AbstractBandwidthPair,
     FixedBandwidth,
@@ -33,8 +34,11 @@ from ..ensemble.scaling import SCALINGS, Scale, scale_of
 from ..numerics import split_missing
 from ..observations import AbstractObservation
 from ..samplers import AbstractSampler, ProbabilityFlow
-from .base import AbstractPairedAnalysis, Outcome
-from .predict import replace_pairs, simulate
+from .base import AbstractPairedAnalysis
+from .members import replace_pairs
+from .outcome import Outcome
+from .predict import predicted_components, regression_of, simulate, usable_rows
+from .safeguards import Safeguards, gross_errors, normalised_innovation
 
 
 class KDEDiffusion(AbstractPairedAnalysis):
@@ -55,6 +59,10 @@ class KDEDiffusion(AbstractPairedAnalysis):
         replicates: measurements simulated per member. More of them calm the weights, which are
             then w_i ∝ sum_r exp(-|y - y_ir|^2 / (2 h_y^2)).
         sampler: `ProbabilityFlow`, `ReverseSDE` or `ExactMixture`.
+        gross_error: a component of the measurement further than this many standard deviations of
+            the simulated measurements from their mean is left out. Infinity, as in the paper, for
+            never: weights relative to the nearest member survive any measurement.
+        safeguards: who may take part, and what goes on after a failure.
 
     Raises:
         ValueError: a bandwidth that is not positive, obs_bandwidth beside a rule that sets both,
@@ -66,6 +74,7 @@ class KDEDiffusion(AbstractPairedAnalysis):
     scaling: str | None = eqx.field(static=True)
     replicates: int = eqx.field(static=True)
     sampler: AbstractSampler
+    gross_error: Number
 
     def __init__(
         self,
@@ -75,18 +84,23 @@ class KDEDiffusion(AbstractPairedAnalysis):
         scaling: str | None = None,
         replicates: int = 1,
         sampler: AbstractSampler | None = None,
+        gross_error: Number = math.inf,
+        safeguards: Safeguards | None = None,
     ) -> None:
         """Make a pair of rules of the two bandwidths."""
         self.bandwidths = _as_pair(state_bandwidth, obs_bandwidth)
         self.scaling = scaling
         self.replicates = replicates
         self.sampler = ProbabilityFlow() if sampler is None else sampler
+        self.gross_error = as_leaf(gross_error)
+        self.safeguards = Safeguards() if safeguards is None else safeguards
 
     def __check_init__(self) -> None:
         """Check the options and the values that are known."""
         if self.scaling is not None:
             choice("scaling", self.scaling, SCALINGS)
         count("replicates", self.replicates)
+        positive("gross_error", self.gross_error, infinite=True)
         if not isinstance(self.sampler, AbstractSampler):
             raise TypeError(f"sampler: expected a sampler, got {self.sampler!r}")
         schedule = getattr(self.sampler, "schedule", None)
@@ -129,7 +143,14 @@ class KDEDiffusion(AbstractPairedAnalysis):
     ) -> Outcome:
         """Scale, weigh, draw, scale back."""
         vector("y", y, simulated.shape[2])
-        forecast, simulated, alive = _without_dead(forecast, simulated, alive)
+        forecast, simulated, alive, y = _usable(
+            forecast, simulated, alive, y, self.safeguards.far_member
+        )
+        flat, measured = simulated.reshape(-1, y.shape[0]), ~jnp.isnan(y)
+        innovation = jnp.where(measured, y - jnp.mean(flat, axis=0), 0)
+        variance = jnp.var(flat, axis=0, ddof=1)
+        gross = gross_errors(innovation, variance, like(variance, self.gross_error))
+        y = jnp.where(gross, jnp.nan, y)
         pairs, state_scale = _scaled(forecast, simulated, y, self.scaling)
         h_x, h_y = self.bandwidths(pairs.members, pairs.simulated, pairs.y)
         log_weights = _weigh(pairs, alive, h_y)
@@ -146,6 +167,8 @@ class KDEDiffusion(AbstractPairedAnalysis):
             num_steps=stats.num_steps,
             num_rejected=stats.num_rejected,
             ok=valid,
+            gross_errors=gross,
+            normalised_innovation=normalised_innovation(innovation, variance, measured),
         )
 
 
@@ -178,14 +201,24 @@ class Pairs(NamedTuple):
     y: Float[Array, " m"]
 
 
-def _without_dead(
-    forecast: Float[Array, "n d"], simulated: Float[Array, "r n m"], alive: Bool[Array, " n"]
-) -> tuple[Float[Array, "n d"], Float[Array, "r n m"], Bool[Array, " n"]]:
-    """Replace members with a simulated measurement that is not finite, together with it."""
+def _usable(
+    forecast: Float[Array, "n d"],
+    simulated: Float[Array, "r n m"],
+    alive: Bool[Array, " n"],
+    y: Float[Array, " m"],
+    far_member: Scalar | float,
+) -> tuple[Float[Array, "n d"], Float[Array, "r n m"], Bool[Array, " n"], Float[Array, " m"]]:
+    """Replace members without a simulated measurement, complete those that lack a component."""
     r, n, m = simulated.shape
     by_member = jnp.moveaxis(simulated, 0, 1).reshape(n, r * m)
-    forecast, by_member, alive = replace_pairs(forecast, by_member, alive)
-    return forecast, jnp.moveaxis(by_member.reshape(n, r, m), 1, 0), alive
+    replicated = jnp.tile(y, r)
+    usable = alive & usable_rows(by_member, replicated, far_member)
+    y = predicted_components(replicated, by_member, usable).reshape(r, m)
+    fit = regression_of(forecast, by_member, usable)
+    by_member = jnp.where(jnp.isfinite(by_member), by_member, fit.at(forecast))
+    forecast, by_member, alive = replace_pairs(forecast, by_member, usable)
+    # a component that one replicate lacks in every member is lost: NaN in a sum
+    return forecast, jnp.moveaxis(by_member.reshape(n, r, m), 1, 0), alive, jnp.mean(y, axis=0)
 
 
 def _scaled(

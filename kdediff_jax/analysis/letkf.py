@@ -15,7 +15,8 @@ from ..ensemble.localisation import Localisation, checked_localisation, reach
 from ..ensemble.rotation import rotate
 from ..ensemble.transform import local_transform
 from ..observations.noise import AbstractNoise, AutoNoise, as_noise
-from .base import AbstractKalmanAnalysis, Outcome
+from .base import AbstractKalmanAnalysis
+from .outcome import Outcome
 from .predict import Predicted
 
 

@@ -1,7 +1,6 @@
-r"""The first stage of every scheme: members, their predictions, and who of them takes part.
+r"""The first stage of every scheme: members and their predictions.
 
-A member that is not finite, or whose prediction is not, can be neither moved nor weighed: it is
-replaced by a copy of a sound one and marked. Bad members end here; no later stage meets one.
+Members without a prediction, or with one far beyond all others, end here (`members`).
 
 `predict` serves the schemes with an error model (h and R), `simulate` the paper's filter, which
 sees simulated measurements alone.
@@ -9,18 +8,19 @@ sees simulated measurements alone.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from .._checks import vector
-from .._typing import Array, Bool, Float, Key, Scalar
-from ..numerics import centred, masked_covariance, split_missing
+from .._typing import Array, Bool, Float, Key, Scalar, like
+from ..numerics import LinearFit, centred, linear_fit, masked_covariance, split_missing
 from ..observations.base import AbstractObservation, sample_ensemble
 from ..observations.error_model import ErrorModel, from_pairs
 from ..observations.noise import AbstractNoise
+from .members import far_members, replace_pairs
 
 
 class Predicted(NamedTuple):
@@ -74,6 +74,12 @@ class Predicted(NamedTuple):
         return jnp.where(measured, known - jnp.mean(self.predictions, axis=0), 0)
 
     @property
+    def innovation_variance(self) -> Float[Array, " m"]:
+        """P_hh + R of every component: what the forecast expects of its squared innovation."""
+        n = self.predictions.shape[0]
+        return jnp.sum(self.deviations**2, axis=0) / (n - 1) + jnp.diagonal(self.noise)
+
+    @property
     def innovations(self) -> Float[Array, "n m"]:
         """Measurement less every member's prediction, 0 in missing components."""
         known, measured = split_missing(self.y)
@@ -96,6 +102,7 @@ def predict(
     observation: AbstractObservation,
     t: Scalar,
     noise: AbstractNoise,
+    far_member: Scalar | float = jnp.inf,
 ) -> Predicted:
     """Return a finite forecast with its noise-free predictions and the error model.
 
@@ -107,11 +114,15 @@ def predict(
         observation: its simulator.
         t: model time of the measurement.
         noise: rule for the error model.
+        far_member: see `Safeguards`.
 
     Raises:
         ValueError: a measurement of another size than the predictions.
     """
-    return _with_predictions(forecast, alive, y, noise(observation, key, forecast, t))
+    model = noise(observation, key, forecast, t)
+    predictions = model.predict(forecast)
+    vector("y", y, predictions.shape[1])
+    return _admitted(forecast, alive, predictions, y, model, far_member)
 
 
 def predict_from_pairs(
@@ -119,25 +130,97 @@ def predict_from_pairs(
     alive: Bool[Array, " n"],
     simulated: Float[Array, "n m"],
     y: Float[Array, " m"],
+    far_member: Scalar | float = jnp.inf,
 ) -> Predicted:
     """Return a `Predicted`, with h and R regressed on one simulated measurement per member.
 
     Args:
         forecast: members, finite.
         alive: members that take part.
-        simulated: their simulated measurements; a member whose row is not finite takes no part.
+        simulated: their simulated measurements.
         y: the measurement.
+        far_member: see `Safeguards`.
     """
-    forecast, simulated, alive = replace_pairs(forecast, simulated, alive)
-    return _with_predictions(forecast, alive, y, from_pairs(forecast, simulated))
+    usable = alive & usable_rows(simulated, y, far_member)
+    forecast, simulated, alive = replace_pairs(forecast, simulated, usable)
+    model = from_pairs(forecast, simulated)
+    return _admitted(forecast, alive, model.predict(forecast), y, model, far_member)
 
 
-def _with_predictions(forecast: Array, alive: Array, y: Array, model: ErrorModel) -> Predicted:
-    """Predict y, and replace the members that cannot."""
-    predictions = model.predict(forecast)
-    vector("y", y, predictions.shape[1])
-    forecast, predictions, alive = replace_pairs(forecast, predictions, alive)
-    return Predicted(forecast, alive, predictions, y, model)
+def usable_rows(
+    values: Float[Array, "n m"], y: Float[Array, " m"], far_member: Scalar | float
+) -> Bool[Array, " n"]:
+    """Return the members that predict at least half of what is measured, and nothing absurd.
+
+    Args:
+        values: predictions or simulated measurements.
+        y: the measurement.
+        far_member: see `Safeguards`.
+    """
+    measured = ~jnp.isnan(y)[None]
+    known = jnp.isfinite(values) & measured
+    enough = 2 * jnp.sum(known, axis=1) >= jnp.sum(measured)
+    filled = jnp.where(known, values, _mean_of_known(values, known)[None])
+    return enough & ~far_members(filled, like(values, far_member))
+
+
+def _mean_of_known(values: Float[Array, "n m"], known: Bool[Array, "n m"]) -> Float[Array, " m"]:
+    count = jnp.maximum(jnp.sum(known, axis=0), 1).astype(values.dtype)
+    return jnp.sum(jnp.where(known, values, 0), axis=0) / count
+
+
+def _admitted(
+    forecast: Array, alive: Array, predictions: Array, y: Array, model: ErrorModel, far: Any
+) -> Predicted:
+    """Replace the members that cannot predict y, and complete the predictions of the others."""
+    usable = alive & usable_rows(predictions, y, far)
+    y = predicted_components(y, predictions, usable)
+    fit = regression_of(forecast, predictions, usable)
+    predictions = jnp.where(jnp.isfinite(predictions), predictions, fit.at(forecast))
+    forecast, predictions, alive = replace_pairs(forecast, predictions, usable)
+    return Predicted(forecast, alive, predictions, y, _completed(model, fit))
+
+
+def predicted_components(
+    y: Float[Array, " m"], predictions: Float[Array, "n m"], usable: Bool[Array, " n"]
+) -> Float[Array, " m"]:
+    """Return y without the components that no member predicts: they compare with nothing."""
+    return jnp.where(jnp.any(jnp.isfinite(predictions) & usable[:, None], axis=0), y, jnp.nan)
+
+
+def regression_of(
+    forecast: Float[Array, "n d"], predictions: Float[Array, "n m"], usable: Bool[Array, " n"]
+) -> LinearFit:
+    """Return the regression of predictions on members, of use where some are not finite; else 0.
+
+    A member without a prediction of one component, as where h takes the root of a negative number,
+    keeps its say on the others: what is missing follows from the state.
+
+    Args:
+        forecast: finite members.
+        predictions: of theirs.
+        usable: members to learn from.
+    """
+    finite = jnp.isfinite(predictions)
+
+    def fitted() -> LinearFit:
+        return linear_fit(forecast, predictions, finite & usable[:, None])
+
+    def none() -> LinearFit:
+        fit = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(fitted))
+        return fit._replace(scale=jnp.ones_like(fit.scale))
+
+    return lax.cond(jnp.all(finite), none, fitted)
+
+
+def _completed(model: ErrorModel, fit: LinearFit) -> ErrorModel:
+    """Return the model with what it cannot predict filled in by regression on the members."""
+
+    def predict(points: Array) -> Array:
+        h = model.predict(points)
+        return jnp.where(jnp.isfinite(h), h, fit.at(points))
+
+    return model._replace(predict=predict)
 
 
 def simulate(
@@ -150,38 +233,3 @@ def simulate(
     """Return simulated measurements, noise included, `replicates` of every member."""
     keys = jax.random.split(key, replicates)
     return jax.vmap(lambda k: sample_ensemble(observation, k, forecast, t))(keys)
-
-
-def replace_dead(
-    forecast: Float[Array, "n d"], alive: Bool[Array, " n"] | None = None
-) -> tuple[Float[Array, "n d"], Bool[Array, " n"]]:
-    """Return the ensemble with non-finite rows replaced by copies of finite ones, and the mask.
-
-    Args:
-        forecast: members.
-        alive: members marked before; none by default.
-    """
-    finite = jnp.all(jnp.isfinite(forecast), axis=1)
-    alive = finite if alive is None else alive & finite
-
-    def replaced(forecast: Array) -> Array:
-        n = forecast.shape[0]
-        survivors = jnp.argsort(~alive, stable=True)
-        index = jnp.arange(n)
-        # a dead row i becomes a copy of survivor number i, counted round and round
-        source = jnp.where(alive, index, survivors[index % jnp.maximum(jnp.sum(alive), 1)])
-        stand_in = forecast[source]
-        # with no survivor at all there is nothing to copy; the result is flagged by `guard`
-        return jnp.where(jnp.isfinite(stand_in), stand_in, 0)
-
-    # the sort is a good part of a small filter's time, and seldom needed
-    return lax.cond(jnp.all(alive), lambda forecast: forecast, replaced, forecast), alive
-
-
-def replace_pairs(
-    forecast: Float[Array, "n d"], paired: Float[Array, "n k"], alive: Bool[Array, " n"]
-) -> tuple[Float[Array, "n d"], Float[Array, "n k"], Bool[Array, " n"]]:
-    """Return members and what belongs to each, bad rows replaced together: pairs stay pairs."""
-    d = forecast.shape[1]
-    both, alive = replace_dead(jnp.concatenate([forecast, paired], axis=1), alive)
-    return both[:, :d], both[:, d:], alive

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.scipy.special import logsumexp
 
 from .. import kde
 from .._checks import choice, positive
 from .._typing import Array, Bool, Float, Int, Key, Number, Scalar, like, tunable
 from ..ensemble.resampling import SCHEMES, resample
 from ..numerics import apply_spectral, dot, safe_sqrt, unit_of_spread
+from ..observations.additive import AbstractAdditive
 from ..observations.base import AbstractLikelihood, AbstractObservation
-from ..observations.error_model import density
-from .base import AbstractAnalysis, Outcome
+from ..observations.error_model import density, from_statement
+from .base import AbstractAnalysis
+from .outcome import Outcome
+from .safeguards import normalised_innovation
 
 
 class SIR(AbstractAnalysis):
@@ -70,7 +76,13 @@ class SIR(AbstractAnalysis):
         if self.jittered == "duplicates":
             noise = jnp.where(_first_copies(drawn)[:, None], 0, noise)
         ess = kde.effective_sample_size(log_weights)
-        return Outcome(forecast[drawn] + noise, mean, ess, alive)
+        return Outcome(
+            forecast[drawn] + noise,
+            mean,
+            ess,
+            alive,
+            normalised_innovation=innovation_of(observation, forecast, y, t),
+        )
 
     def _weigh(
         self,
@@ -81,11 +93,18 @@ class SIR(AbstractAnalysis):
         t: Scalar,
     ) -> tuple[Float[Array, " n"], Bool[Array, " n"]]:
         """Return normalised log-weights, and the members that the likelihood can judge."""
-        log_weights = density(observation, t)(y, forecast)
-        if log_weights.ndim != 1:
+        log_likelihood = density(observation, t)
+        whole = log_likelihood(y, forecast)
+        if whole.ndim != 1:
             raise ValueError(
-                f"observation: expected a scalar log_likelihood, got shape {log_weights.shape[1:]}"
+                f"observation: expected a scalar log_likelihood, got shape {whole.shape[1:]}"
             )
+        none = jnp.isnan(whole)
+        log_weights = lax.cond(
+            jnp.any(none & alive),
+            lambda: jnp.where(none, by_components(log_likelihood, y, forecast), whole),
+            lambda: whole,
+        )
         alive = alive & ~jnp.isnan(log_weights)
         return jax.nn.log_softmax(jnp.where(alive, log_weights, -jnp.inf)), alive
 
@@ -106,6 +125,48 @@ class SIR(AbstractAnalysis):
 
         # without jitter the root is a waste of time
         return lax.cond(width > 0, draw, lambda: jnp.zeros_like(anomalies))
+
+
+def by_components(
+    log_likelihood: Callable[[Array, Array], Array],
+    y: Float[Array, " m"],
+    forecast: Float[Array, "n d"],
+) -> Float[Array, " n"]:
+    """Return the log-likelihood as a sum over components, for members that lack some of them.
+
+    A component that a member cannot predict counts as it does for the mean of the others; NaN for
+    a member that can predict fewer than half of what is measured.
+
+    Args:
+        log_likelihood: (y, members) -> log p(y | x_i) [n]; NaN components of y say nothing.
+        y: the measurement.
+        forecast: members.
+    """
+    measured = ~jnp.isnan(y)
+    single = jnp.where(jnp.eye(y.shape[0], dtype=bool), y[None], jnp.nan)
+    each = jax.vmap(lambda one: log_likelihood(one, forecast))(single).T
+    known = ~jnp.isnan(each)
+    mean = logsumexp(jnp.where(known, each, -jnp.inf), axis=0) - jnp.log(jnp.sum(known, axis=0))
+    each = jnp.where(known, each, mean[None])
+    enough = 2 * jnp.sum(known & measured[None], axis=1) >= jnp.sum(measured)
+    return jnp.where(enough, jnp.sum(jnp.where(measured[None], each, 0), axis=1), jnp.nan)
+
+
+def innovation_of(
+    observation: AbstractObservation,
+    forecast: Float[Array, "n d"],
+    y: Float[Array, " m"],
+    t: Scalar,
+) -> Scalar:
+    """Return the normalised innovation where the observation states h and R, else NaN."""
+    if not isinstance(observation, AbstractAdditive):
+        return like(forecast, jnp.nan)
+    model = from_statement(observation, forecast, t)
+    predictions = model.predict(forecast)
+    measured = ~jnp.isnan(y)
+    innovation = jnp.where(measured, y - jnp.mean(predictions, axis=0), 0)
+    variance = jnp.var(predictions, axis=0, ddof=1) + jnp.diagonal(model.covariance)
+    return normalised_innovation(innovation, variance, measured)
 
 
 def _first_copies(drawn: Int[Array, " n"]) -> Bool[Array, " n"]:

@@ -35,7 +35,8 @@ def resample(
     """
     choice("resampling", scheme, SCHEMES)
     weights = jax.nn.softmax(log_weights)
-    cumulative = jnp.cumsum(weights)
+    # sums in another order than one after the other may fall, or rise at a weight of zero
+    cumulative = lax.cummax(jnp.where(weights > 0, jnp.cumsum(weights), 0))
     cumulative = cumulative / cumulative[-1]  # rounding: the last must be exactly one
     if scheme == "multinomial":
         points = jax.random.uniform(key, (n,), weights.dtype)

@@ -1,22 +1,26 @@
 """Numerical pieces that every scheme shares: products, roots, masks, bisection, decompositions."""
 
 from .arrays import centred, dot, masked_covariance, safe_sqrt, split_missing, standard_deviation
-from .bisection import bisect
+from .bisection import bisect, bisect_root
 from .linalg import cho_solve, cholesky, eigh, solve, solve_lower
+from .regression import LinearFit, linear_fit
 from .roots import floored_root, solve_positive
 from .spectral import apply_spectral
 from .units import binary_unit, unit_of_spread
 
 __all__ = [
+    "LinearFit",
     "apply_spectral",
     "binary_unit",
     "bisect",
+    "bisect_root",
     "centred",
     "cho_solve",
     "cholesky",
     "dot",
     "eigh",
     "floored_root",
+    "linear_fit",
     "masked_covariance",
     "safe_sqrt",
     "solve",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -32,3 +33,27 @@ def bisect(
         return jnp.where(up, middle, low), jnp.where(up, high, middle)
 
     return lax.fori_loop(0, halvings, halve, (low, high))
+
+
+def bisect_root(
+    residual: Callable[[Array], Array],
+    low: Float[Array, "*s"],
+    high: Float[Array, "*s"],
+    halvings: int,
+) -> Float[Array, "*s"]:
+    """Return where a falling function is zero: one Newton step from the end of a bisection.
+
+    The step makes the answer smooth in what the function depends on, and gives it the derivative
+    of the implicit function, -(dr/dtheta) / (dr/du). At the bounds there is none.
+
+    Args:
+        residual: r, of points element by element; it may close over what is differentiated.
+        low: where it is positive (or the answer, where it is not).
+        high: where it is negative (or the answer, where it is not).
+        halvings: of the bracket.
+    """
+    found = lax.stop_gradient(bisect(lambda u: residual(u) > 0, low, high, halvings)[1])
+    value, slope = jax.jvp(residual, (found,), (jnp.ones_like(found),))
+    inside = (residual(low) > 0) & (residual(high) < 0)
+    step = value / lax.stop_gradient(jnp.where(inside, -slope, 1))
+    return found + jnp.where(inside, step, 0)

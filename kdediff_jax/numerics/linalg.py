@@ -134,8 +134,8 @@ def _eigh_tangent(primals: tuple, tangents: tuple) -> tuple:
     values, vectors = _eigh(*primals)
     change = dot(_transpose(vectors), dot(_symmetric(tangents[0]), vectors))
     gap = values[..., None, :] - values[..., :, None]
-    size = jnp.abs(values)[..., None, :] + jnp.abs(values)[..., :, None]
-    equal = jnp.abs(gap) <= 4 * jnp.finfo(values.dtype).eps * size
+    rounding = 4 * jnp.finfo(values.dtype).eps * jnp.max(jnp.abs(values), axis=-1)
+    equal = jnp.abs(gap) <= rounding[..., None, None]
     turned = dot(vectors, jnp.where(equal, 0, 1 / jnp.where(equal, 1, gap)) * change)
     return (values, vectors), (jnp.diagonal(change, axis1=-2, axis2=-1), turned)
 

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from .._typing import Array, Float, Key, Scalar, like
-from ..numerics import dot, solve, split_missing, standard_deviation
+from ..numerics import dot, linear_fit, split_missing
 from .additive import AbstractAdditive
 from .base import AbstractLikelihood, AbstractObservation
 
@@ -94,10 +94,7 @@ def from_replicates(
             f"observation: expected `sample` to return a vector (m,), got {simulated.shape[2:]}"
         )
     deviations = simulated - jnp.mean(simulated, axis=1, keepdims=True)
-    usable = jnp.all(jnp.isfinite(deviations), axis=(1, 2))
-    residual = jnp.where(usable[:, None, None], deviations, 0).reshape(-1, simulated.shape[2])
-    freedom = jnp.maximum(jnp.sum(usable), 1) * (replicates - 1)
-    covariance = dot(residual.T, residual) / like(residual, freedom)
+    covariance = _pooled(deviations, replicates / (replicates - 1))
     covariance = _floored(covariance, simulated.reshape(-1, simulated.shape[2]))
     return ErrorModel(lambda points: jnp.mean(simulate(points), axis=1), covariance)
 
@@ -106,24 +103,28 @@ def from_pairs(forecast: Float[Array, "n d"], simulated: Float[Array, "n m"]) ->
     """Return prediction and noise from one simulated measurement per member, and no simulator.
 
     h is the linear regression of the measurements on the members, with a ridge of one member's
-    weight; R is the covariance of its residuals, with the regression's degrees of freedom.
+    weight; R is the covariance of its residuals, with the regression's degrees of freedom. Values
+    that are not finite take no part.
     """
-    n = forecast.shape[0]
-    x_mean, y_mean = jnp.mean(forecast, axis=0), jnp.mean(simulated, axis=0)
-    x, y = forecast - x_mean[None], simulated - y_mean[None]
-    scale = standard_deviation(forecast)
-    z = x / scale[None]
-    gram = dot(z.T, z)
-    ridge = gram + jnp.eye(z.shape[1], dtype=z.dtype)
-    slope = solve(ridge, dot(z.T, y))
-    freedom = n - 1 - jnp.trace(solve(ridge, gram))
-    residual = y - dot(z, slope)
-    covariance = dot(residual.T, residual) / jnp.maximum(freedom, 1)
+    n, known = forecast.shape[0], jnp.isfinite(simulated)
+    fit = linear_fit(forecast, simulated, known)
+    residual = jnp.where(known, simulated - fit.at(forecast), jnp.nan)
+    covariance = _pooled(residual[:, None], n / jnp.maximum(n - 1 - fit.freedom, 1))
+    return ErrorModel(fit.at, _floored(covariance, simulated))
 
-    def predict(points: Array) -> Array:
-        return y_mean[None] + dot((points - x_mean[None]) / scale[None], slope)
 
-    return ErrorModel(predict, _floored(covariance, simulated))
+def _pooled(residual: Float[Array, "n r m"], correction: Scalar | float) -> Float[Array, "m m"]:
+    """Return the mean product of residuals times a correction for the freedom that they lack.
+
+    A residual that is not finite does not count; nor do the others of its member in its component.
+    Each component is divided by its own count, which leaves the covariance definite.
+    """
+    known = jnp.all(jnp.isfinite(residual), axis=1)
+    count = jnp.maximum(jnp.sum(known, axis=0), 1) * residual.shape[1]
+    scale = jnp.sqrt(correction / like(residual, count))
+    scaled = jnp.where(known[:, None], residual, 0) * scale[None, None]
+    scaled = scaled.reshape(-1, residual.shape[2])
+    return dot(scaled.T, scaled)
 
 
 def density(observation: AbstractLikelihood, t: Scalar) -> Callable[[Array, Array], Array]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from schemes import quick
 from stages import predicted
 
 import kdediff_jax as kd
-from kdediff_jax.analysis.predict import predict_from_pairs, replace_dead, replace_pairs, simulate
+from kdediff_jax.analysis.predict import predict_from_pairs, simulate
 from kdediff_jax.observations import sample_ensemble
 
 NAN = np.nan
@@ -24,37 +23,6 @@ def linear():
 def members(n):
     mix = np.random.default_rng(3).normal(size=(3, 3))
     return np.random.default_rng(4).normal(size=(n, 3)) @ mix.T + 3
-
-
-def test_dead_members_become_copies_of_finite_ones():
-    x = np.arange(12.0, dtype="float32").reshape(6, 2)
-    bad = x.copy()
-    bad[1], bad[4, 0], bad[5, 1] = NAN, np.inf, -np.inf
-    replaced, alive = quick(replace_dead)(bad)
-    np.testing.assert_array_equal(alive, [True, False, True, True, False, False])
-    np.testing.assert_array_equal(replaced[alive], x[alive])
-    copies = np.asarray(replaced)[~np.asarray(alive)]
-    assert all((row == x[np.asarray(alive)]).all(axis=1).any() for row in copies)
-    # those marked before stay marked, and those that are sound stay as they are
-    _, marked = quick(replace_dead)(bad, jnp.arange(6) > 0)
-    np.testing.assert_array_equal(marked, [False, False, True, True, False, False])
-    same, everyone = quick(replace_dead)(x)
-    np.testing.assert_array_equal(same, x)
-    assert everyone.all()
-
-
-def test_without_survivors_there_is_something_finite():
-    replaced, alive = quick(replace_dead)(jnp.full((3, 2), NAN))
-    assert not alive.any() and np.isfinite(replaced).all()
-
-
-def test_a_member_and_its_prediction_are_replaced_together():
-    x = np.arange(5.0, dtype="float32")[:, None]
-    y = 10 * np.arange(5.0, dtype="float32")[:, None] + np.ones((1, 2), "float32")
-    y[3, 1] = NAN
-    members, paired, alive = quick(replace_pairs)(x, y, jnp.ones(5, bool))
-    np.testing.assert_array_equal(alive, [True, True, True, False, True])
-    np.testing.assert_array_equal(paired[:, 0], 10 * members[:, 0] + 1)
 
 
 def test_what_is_known_of_a_forecast(x64):
@@ -78,17 +46,44 @@ def test_what_is_known_of_a_forecast(x64):
     np.testing.assert_allclose(moved.predictions, (x + 1) @ MATRIX.T, rtol=1e-12)
 
 
-def root_of_second(x):
-    return jnp.stack([x[0], jnp.sqrt(x[1])])
+def roots(x):
+    return jnp.stack([x[0], jnp.sqrt(x[1]), jnp.sqrt(x[0] - 1.5)])
 
 
-def test_a_member_whose_measurement_cannot_be_predicted_takes_no_part():
-    x = np.array([[1.0, 4.0], [2.0, -1.0], [3.0, 9.0]], "float32")
-    observed = kd.GaussianObservation(root_of_second, 0.5)
-    forecast = predicted(observed, x, [1.0, 2.0])
-    np.testing.assert_array_equal(forecast.alive, [True, False, True])
+def test_a_member_that_can_predict_little_of_the_measurement_takes_no_part():
+    x = np.array([[1.0, 4.0], [2.0, -1.0], [1.0, -9.0], [3.0, 9.0]], "float32")
+    observed = kd.GaussianObservation(roots, 0.5)
+    forecast = predicted(observed, x, [1.0, 2.0, 1.0])
+    np.testing.assert_array_equal(forecast.alive, [True, True, False, True])
     assert np.isfinite(forecast.predictions).all()
-    np.testing.assert_array_equal(forecast.predictions[:, 1] ** 2, forecast.members[:, 1])
+    # what does not count in y does not count against a member
+    forecast = predicted(observed, x, [1.0, 2.0, NAN])
+    np.testing.assert_array_equal(forecast.alive, [True, True, True, True])
+
+
+def test_what_a_member_cannot_predict_follows_from_its_state(x64):
+    x = members(40)
+
+    def some(x):
+        h = jnp.asarray(MATRIX) @ x
+        return jnp.stack([h[0], jnp.where(x[0] > 4, jnp.nan, h[1])])
+
+    observed = kd.GaussianObservation(some, STD)
+    forecast = predicted(observed, x, np.zeros(2))
+    assert forecast.alive.all() and 5 < (x[:, 0] > 4).sum() < 20
+    error = np.asarray(forecast.predictions) - x @ MATRIX.T
+    np.testing.assert_allclose(error[x[:, 0] <= 4], 0, atol=1e-12)
+    # the ridge takes its part where all that is known lies on one side
+    assert np.abs(error).max() < 0.2 * np.std(x @ MATRIX.T, axis=0)[1]
+    moved = forecast.at(forecast.members + 0.1)
+    assert np.isfinite(moved.predictions).all()
+
+
+def test_a_component_that_nobody_predicts_is_missing():
+    observed = kd.GaussianObservation(lambda x: jnp.stack([x[0], jnp.nan * x[1]]), 0.5)
+    forecast = predicted(observed, members(6).astype("float32"), [1.0, 2.0])
+    np.testing.assert_array_equal(forecast.measured, [True, False])
+    assert forecast.alive.all() and np.isfinite(forecast.predictions).all()
 
 
 def test_the_error_model_from_replicates_and_from_pairs(x64, key):

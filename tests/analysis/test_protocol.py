@@ -21,6 +21,7 @@ from schemes import (
 )
 
 import kdediff_jax as kd
+from kdediff_jax.analysis.members import replace_dead
 
 NAN, INF = float("nan"), float("inf")
 NAMES = [*SCHEMES]
@@ -44,9 +45,9 @@ def test_shapes_and_dtypes_are_the_forecasts(name, dtype):
     analysis, info = run(name, dtype)
     assert isinstance(info, kd.AnalysisInfo) and info.ok and info.num_masked == 0
     assert analysis.shape == forecast.shape and info.mean.shape == forecast.shape[1:]
-    assert [x.shape for x in info[:-1]] == 5 * [()]
+    assert [x.shape for x in info[:-1]] == 7 * [()]
     assert {x.dtype for x in (analysis, info.mean, info.ess)} == {dtype}
-    counts = info.num_steps, info.num_rejected, info.num_masked
+    counts = info.num_steps, info.num_rejected, info.num_masked, info.num_gross_errors
     assert {x.dtype.name for x in counts} == {"int32"} and info.ok.dtype == bool
     assert 1 <= info.ess <= MEMBERS * (1 + 1e-5) and np.isfinite(analysis).all()
     assert np.abs(analysis - forecast).max() > 0.05
@@ -64,16 +65,35 @@ def test_members_that_are_not_finite_are_replaced_and_counted(name, dtype):
     analysis, info = run(name, dtype, forecast=lost)
     assert not info.ok and info.num_masked == MEMBERS - 1
     np.testing.assert_array_equal(analysis, lost.astype(dtype))
+    _, info = run(name, dtype, forecast=np.full_like(forecast, NAN))
+    assert not info.ok and np.isnan(info.mean).all()
+    # few are enough to go on, though not to be trusted
+    analysis, info = run(name, dtype, forecast=changed(forecast, (slice(4, None), NAN)))
+    assert not info.ok and np.isfinite(analysis).all()
+
+
+@pytest.mark.parametrize("distance", [1e4, 1e10, 1e30])
+@pytest.mark.parametrize("name", NAMES)
+def test_members_far_beyond_all_others_are_replaced_and_counted(name, distance, dtype):
+    """As if they were not numbers at all."""
+    forecast, _ = data(name)
+    far = changed(forecast, ((3, 1), distance), ((9, 0), -distance))
+    analysis, info = run(name, dtype, forecast=far)
+    same, same_info = run(name, dtype, forecast=changed(forecast, (3, NAN), (9, NAN)))
+    assert info.ok and info.num_masked == 2
+    np.testing.assert_array_equal(analysis, same)
+    np.testing.assert_array_equal(info.mean, same_info.mean)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_masked_member_changes_nothing_of_the_others(name, x64):
-    """Its stand-in is a copy of the next member: the same law as if it had been that one."""
+    """Its stand-in is made of two others: the same law as if it had been that one."""
     forecast, y = data(name)
     own = problem(name)
     misfit = (((y - forecast @ own.matrix.T) / own.std) ** 2).sum(axis=1)
     dead = int(np.argmax(misfit[1:]))  # before the member that weighs least
-    masked, copied = (changed(forecast, (dead, row)) for row in (NAN, forecast[dead + 1]))
+    masked = changed(forecast, (dead, NAN))
+    copied = np.asarray(replace_dead(jnp.asarray(masked))[0])
     analysis, info = run(name, forecast=masked)
     assert info.num_masked == 1
     whatever = changed(forecast, ((dead, 1), INF))
@@ -98,16 +118,37 @@ def test_a_missing_component_says_nothing(name, x64):
     np.testing.assert_allclose(same, analysis, rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(same_info.ess, info.ess, rtol=1e-9)
     assert np.abs(run(name)[0] - analysis).max() > 0.05  # it would have said something
+    unpredicted = own._replace(matrix=changed(own.matrix, (1, NAN)))
+    same, same_info = run(name, y=partial, of=unpredicted)
+    np.testing.assert_allclose(same, analysis, rtol=1e-9, atol=1e-9)
+    assert same_info.ok and same_info.num_masked == 0
+    # a measurement of what nobody predicts says nothing either
+    same, same_info = run(name, of=unpredicted)
+    np.testing.assert_allclose(same, analysis, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_member_without_a_component_keeps_its_say_on_the_others(name, x64):
+    """What it lacks follows from its state, nearly as it would have been predicted."""
+    forecast, _ = data(name)
+    limit = np.sort(forecast[:, 0])[-4]  # three members
+    whole = [run(name, seed=seed) for seed in range(KEYS)]
+    partial = [run(name, seed=seed, of=problem(name)._replace(limit=limit)) for seed in range(KEYS)]
+    assert all(info.ok and info.num_masked == 0 for _, info in partial)
+    moments = ([a.mean(axis=0) for a, _ in runs] for runs in (whole, partial))
+    change = np.subtract(*(np.mean(m, axis=0) for m in moments))
+    assert (np.abs(change) < 0.25 * forecast.std(axis=0)).all()
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_measured_leaves_the_forecast_bit_for_bit(name, dtype):
     forecast, y = data(name)
-    for members in (forecast, changed(forecast, (2, NAN))):
+    for members, sound in ((forecast, MEMBERS), (changed(forecast, (-1, NAN)), MEMBERS - 1)):
         analysis, info = run(name, dtype, forecast=members, y=np.full_like(y, NAN))
-        np.testing.assert_array_equal(analysis, members.astype(dtype))
-        assert info.ok and info.num_steps == 0
-        np.testing.assert_allclose(info.mean, np.nanmean(members, axis=0), rtol=1e-5)
+        np.testing.assert_array_equal(analysis[:sound], members[:sound].astype(dtype))
+        assert info.ok and info.num_steps == 0 and np.isnan(info.normalised_innovation)
+        np.testing.assert_allclose(info.mean, analysis.mean(axis=0), rtol=1e-5, atol=1e-6)
+        assert np.isfinite(analysis).all() and info.num_masked == MEMBERS - sound
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -176,7 +217,38 @@ def test_a_far_measurement_stays_finite(name, dtype):
         analysis, info = run(name, dtype, y=far)
         assert info.ok and np.isfinite(analysis).all() and np.isfinite(info.mean).all()
         assert 1 - 1e-5 <= info.ess <= MEMBERS * (1 + 1e-5)
-    assert not run(name, dtype, y=changed(y, (0, INF)))[1].ok  # a traced infinity is a flag
+        assert info.normalised_innovation > 1e4 or name == "sir"
+
+
+KALMAN = [name for name in NAMES if not name.startswith(("sir", "kde"))]
+
+
+@pytest.mark.parametrize("gross", [-9999.0, 1e5, 1e12, 1e30])
+@pytest.mark.parametrize("name", KALMAN)
+def test_a_gross_error_is_as_good_as_missing_and_counted(name, gross, dtype):
+    forecast, y = data(name)
+    analysis, info = run(name, dtype, y=changed(y, (0, gross)))
+    same, same_info = run(name, dtype, y=changed(y, (0, NAN)))
+    np.testing.assert_array_equal(analysis, same)
+    np.testing.assert_array_equal(info.mean, same_info.mean)
+    assert info.ok and info.num_gross_errors == 1 and same_info.num_gross_errors == 0
+    analysis, info = run(name, dtype, y=np.full_like(y, gross))
+    np.testing.assert_array_equal(analysis, forecast.astype(dtype))
+    assert info.ok and info.num_gross_errors == len(y)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_failed_cycle_is_flagged_and_the_forecast_goes_on(name, dtype):
+    """An infinity that no check on the host could see; then a sound measurement."""
+    forecast, y = data(name)
+    bad = changed(forecast, (2, NAN))
+    analysis, info = run(name, dtype, forecast=bad, y=changed(y, (0, INF)))
+    assert not info.ok and np.isfinite(analysis).all() and np.isfinite(info.mean).all()
+    sound = np.arange(MEMBERS) != 2
+    mean = analysis.mean(axis=0)
+    grown = (analysis - mean)[sound] / 1.05
+    np.testing.assert_allclose(grown, (forecast - mean)[sound], rtol=1e-4, atol=1e-4)
+    assert run(name, dtype, forecast=analysis)[1].ok
 
 
 @functools.cache

@@ -99,8 +99,11 @@ def test_update_needs_pairs_only(name, x64):
     analysis, info = update(name, simulated)
     assert info.ok and analysis.shape == forecast.shape and analysis.dtype == "float64"
     assert np.abs(analysis - forecast).max() > 0.05
-    _, info = update(name, changed(simulated, ((3, 0), NAN), ((5, 1), INF)))
+    _, info = update(name, changed(simulated, (3, NAN), (5, INF)))
     assert info.ok and info.num_masked == 2
+    some, info = update(name, changed(simulated, ((3, 0), NAN), ((5, 1), INF)))
+    assert info.ok and info.num_masked == 0
+    assert (np.abs((some - analysis).mean(axis=0)) < 0.3 * forecast.std(axis=0)).all()
     same, info = update(name, simulated, y=np.full_like(y, NAN))
     assert info.ok
     np.testing.assert_array_equal(same, forecast)

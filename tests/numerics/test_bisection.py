@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kdediff_jax.numerics import bisect
+from kdediff_jax.numerics import bisect, bisect_root
 
 
 def test_every_element_finds_its_own_turn(dtype):
@@ -26,3 +26,26 @@ def test_a_turn_outside_leaves_the_end_that_is_nearer():
     assert bisect(lambda x: x < 7, *ends, 10)[1] == 1  # the condition holds everywhere
     assert bisect(lambda x: x < -7, *ends, 10)[0] == 0  # and nowhere
     assert bisect(lambda x: x < jnp.nan, *ends, 10)[0] == 0
+
+
+def test_a_root_is_exact_and_has_the_derivative_of_the_implicit_function(x64):
+    """u with u + exp(u) = a: du/da = 1 / (1 + exp(u)), however coarse the bracket."""
+
+    def root(a):
+        return bisect_root(lambda u: a - u - jnp.exp(u), -8.0 + 0 * a, 8.0 + 0 * a, 14)
+
+    wanted = jnp.linspace(-3, 2, 7)
+    a = wanted + jnp.exp(wanted)
+    np.testing.assert_allclose(jax.jit(root)(a), wanted, atol=1e-6)
+    slope = jax.vmap(jax.grad(root))(a)
+    np.testing.assert_allclose(slope, 1 / (1 + jnp.exp(wanted)), rtol=1e-3)
+
+
+def test_a_root_outside_is_the_bound_without_a_derivative(x64):
+    def root(a):
+        return bisect_root(lambda u: a - u, jnp.zeros(()), jnp.ones(()), 20)
+
+    for a, bound in ((7.0, 1.0), (-7.0, 0.0)):
+        value, slope = jax.value_and_grad(root)(jnp.asarray(a))
+        np.testing.assert_allclose(value, bound, atol=1e-5)
+        assert slope == 0

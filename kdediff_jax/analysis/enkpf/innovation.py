@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.scipy.special import erf
 
 from ..._typing import Array, Bool, Float, Scalar, like
-from ...numerics import bisect, cholesky, dot, eigh, solve_lower
+from ...numerics import bisect_root, cholesky, dot, eigh, solve_lower
 
 HALVINGS = 14  # of a bracket of log factors: to a thousandth
 
@@ -83,12 +83,12 @@ def probable_factor(
     """
     bound = 2 * jnp.log(like(seen.values, largest))
 
-    def too_small(u: Array) -> Array:
+    def pull(u: Array) -> Array:
         scaled = jnp.exp(u) * seen.values
-        pull = scaled / (1 + scaled) * (seen.squares / (1 + scaled) - 1)
-        return 0.5 * jnp.sum(seen.weights * pull) * like(u, log_spread_std) ** 2 > u
+        each = scaled / (1 + scaled) * (seen.squares / (1 + scaled) - 1)
+        return 0.5 * jnp.sum(seen.weights * each) * like(u, log_spread_std) ** 2 - u
 
-    return jnp.exp(0.5 * bisect(too_small, -bound, bound, HALVINGS)[1])
+    return jnp.exp(0.5 * bisect_root(pull, -bound, bound, HALVINGS))
 
 
 def surprise_factor(
@@ -108,9 +108,9 @@ def surprise_factor(
     """
     bound = count + like(count, threshold) * jnp.sqrt(2 * count)
 
-    def surprising(log_factor: Array) -> Array:
-        return jnp.sum(seen.squares / (1 + jnp.exp(2 * log_factor) * seen.values)) > bound
+    def surprise(log_factor: Array) -> Array:
+        return jnp.sum(seen.squares / (1 + jnp.exp(2 * log_factor) * seen.values)) - bound
 
     none = jnp.zeros_like(bound)
-    found = bisect(surprising, none, jnp.log(like(bound, largest)), HALVINGS)[1]
-    return jnp.exp(jnp.where(surprising(none), found, 0))
+    found = bisect_root(surprise, none, jnp.log(like(bound, largest)), HALVINGS)
+    return jnp.exp(jnp.where(surprise(none) > 0, found, 0))

@@ -13,7 +13,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ..._checks import concrete
+from ..._checks import positive
 from ..._typing import Array, Float, Key, Number, like, tunable
 from ...ensemble.covariance import Covariances, neighbourhoods, whole_ensemble
 from ...ensemble.gains import centred_perturbations, secant, stochastic_step
@@ -40,9 +40,7 @@ class LocalGain(eqx.Module):
 
     def __check_init__(self) -> None:
         """Check the width."""
-        known = concrete(self.width)
-        if known is not None and not (known > 0).all():
-            raise ValueError(f"width: expected a positive number, got {known.tolist()}")
+        positive("width", self.width, infinite=True)
 
     def __call__(
         self, anomalies: Float[Array, "n d"], deviations: Float[Array, "n m"]

@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 
 from ... import kde
-from ..._checks import concrete, positive
+from ..._checks import positive
 from ..._typing import Array, Float, Number, Scalar, like, tunable
 from ...bandwidths import moment_shrinkage
 from ...ensemble.covariance import shrunk
@@ -79,11 +79,7 @@ class WeightedShape(AbstractKernelShape):
     def __check_init__(self) -> None:
         """Check the numbers."""
         positive("width_ratio", self.width_ratio)
-        known = concrete(self.members_per_direction)
-        if known is not None and not (known > 0).all():
-            raise ValueError(
-                f"members_per_direction: expected a positive number, got {known.tolist()}"
-            )
+        positive("members_per_direction", self.members_per_direction, infinite=True)
 
     def __call__(
         self, forecast: Predicted, weights: Float[Array, " n"], width: Scalar, share: Scalar

@@ -34,7 +34,8 @@ from ...numerics import dot
 from ...observations.gaussian_surrogate import GaussianSurrogate
 from ...observations.noise import AbstractNoise, AutoNoise, as_noise
 from ...samplers.marginal_flow import marginal_flow
-from ..base import AbstractKalmanAnalysis, Outcome
+from ..base import AbstractKalmanAnalysis
+from ..outcome import Outcome
 from ..predict import Predicted
 from .kalman_moves import Surrogate, surrogate
 from .kernel_width import AbstractKernelWidth, as_kernel_width

@@ -19,7 +19,8 @@ from ...ensemble.inflation import AbstractInflation, SamplingInflation, as_infla
 from ...observations.gaussian_surrogate import GaussianSurrogate
 from ...observations.noise import AbstractNoise, AutoNoise, as_noise
 from ...samplers import AbstractSampler, ExactMixture
-from ..base import AbstractKalmanAnalysis, Outcome
+from ..base import AbstractKalmanAnalysis
+from ..outcome import Outcome
 from ..predict import Predicted
 from .kalman_moves import LocalGain, Surrogate, kalman_moves, surrogate
 from .kernel_shape import AbstractKernelShape, WeightedShape

@@ -30,7 +30,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ..._checks import concrete, positive
+from ..._checks import positive
 from ..._typing import Array, Float, Number, Scalar, like, tunable
 from ...ensemble.inflation import inflate
 from ...numerics import dot, floored_root, solve_lower
@@ -68,9 +68,7 @@ class SpreadCorrection(eqx.Module):
     def __check_init__(self) -> None:
         """Check the numbers."""
         positive("log_spread_std", self.log_spread_std, zero=True)
-        known = concrete(self.outlier_threshold)
-        if known is not None and not (known > 0).all():
-            raise ValueError(f"outlier_threshold: expected a positive number, got {known.tolist()}")
+        positive("outlier_threshold", self.outlier_threshold, infinite=True)
         positive("odds", self.odds)
         positive("largest_factor", self.largest_factor)
 

@@ -1,0 +1,91 @@
+r"""Which members take part, and what stands in for the others.
+
+A member that is not finite, or whose prediction is not, can be neither moved nor weighed. One that
+is finite but absurdly far from all others (a simulator that blew up) would be the ensemble's whole
+covariance. Both are replaced by stand-ins and marked; no later stage meets one.
+
+"Far" is measured in each coordinate by what few bad members cannot move: the median, and the
+standard deviation of the central four fifths. A Gaussian's own is 0.66 of its standard deviation.
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jax import lax
+
+from .._typing import Array, Bool, Float, Scalar
+
+TRIMMED = 0.1  # of the members at either end
+SUSPICIOUS = 100.0  # ratio of the largest difference of neighbours to a typical one
+
+
+def far_members(x: Float[Array, "n k"], threshold: Scalar) -> Bool[Array, " n"]:
+    """Return which members are further than `threshold` from the median in some coordinate.
+
+    Args:
+        x: finite members.
+        threshold: in units of the standard deviation of the central four fifths (of the median's
+            size where those are all equal; where that is 0 too, nothing is far).
+    """
+    # sorting is most of a small filter's time: first a look at the differences of neighbours, of
+    # which the mean of fourth roots is moved little by a few large ones
+    quarters = 0.25 * x  # whose differences cannot overflow
+    gaps = jnp.abs(quarters - jnp.roll(quarters, 1, axis=0))
+    typical = jnp.mean(jnp.sqrt(jnp.sqrt(gaps)), axis=0) ** 4
+    suspicious = jnp.any(jnp.max(gaps, axis=0) > SUSPICIOUS * typical)
+
+    def sorted_out(x: Array) -> Bool[Array, " n"]:
+        cut = int(TRIMMED * x.shape[0])
+        ordered = jnp.sort(x, axis=0)
+        median = ordered[x.shape[0] // 2]
+        core = ordered[cut : x.shape[0] - cut] - median[None]
+        size = jnp.max(jnp.abs(core), axis=0)  # squares of its ratios neither over- nor underflow
+        ratios = core / jnp.where(size > 0, size, 1)[None]
+        scale = size * jnp.std(ratios, axis=0)
+        scale = jnp.where(scale > 0, scale, jnp.abs(median))
+        bound = jnp.where(scale > 0, threshold * scale, jnp.inf)
+        return jnp.any(jnp.abs(x - median[None]) > bound[None], axis=1)
+
+    return lax.cond(suspicious, sorted_out, lambda x: jnp.zeros(x.shape[0], bool), x)
+
+
+def replace_dead(
+    members: Float[Array, "n k"], alive: Bool[Array, " n"] | None = None
+) -> tuple[Float[Array, "n k"], Bool[Array, " n"]]:
+    """Return the ensemble with stand-ins for the members that take no part, and the mask.
+
+    Args:
+        members: with whatever belongs to them, row by row.
+        alive: members marked before; none by default. A row that is not finite is marked here.
+    """
+    finite = jnp.all(jnp.isfinite(members), axis=1)
+    alive = finite if alive is None else alive & finite
+    # the sort is a good part of a small filter's time, and seldom needed
+    replaced = lax.cond(jnp.all(alive), lambda x, _: x, _with_stand_ins, members, alive)
+    return replaced, alive
+
+
+def replace_pairs(
+    forecast: Float[Array, "n d"], paired: Float[Array, "n k"], alive: Bool[Array, " n"]
+) -> tuple[Float[Array, "n d"], Float[Array, "n k"], Bool[Array, " n"]]:
+    """Return members and what belongs to each, bad rows replaced together: pairs stay pairs."""
+    d = forecast.shape[1]
+    both, alive = replace_dead(jnp.concatenate([forecast, paired], axis=1), alive)
+    return both[:, :d], both[:, d:], alive
+
+
+def _with_stand_ins(members: Array, alive: Bool[Array, " n"]) -> Array:
+    """Replace a dead row by most of one survivor's anomaly and a little of the next one's.
+
+    Exact copies would be a member of double weight for ever where nothing is random. The parts'
+    squares sum to 1: mean and covariance are the survivors'.
+    """
+    n = members.shape[0]
+    count = jnp.maximum(jnp.sum(alive), 1)
+    survivors = jnp.argsort(~alive, stable=True)
+    # dead row i follows survivors number i and i + 1, counted round and round
+    first, second = (survivors[(jnp.arange(n) + k) % count] for k in (0, 1))
+    sound = jnp.where(alive[:, None], members, 0)
+    mean = jnp.sum(sound, axis=0, keepdims=True) / count.astype(members.dtype)
+    stand_in = mean + 0.95 * (sound[first] - mean) + (1 - 0.95**2) ** 0.5 * (sound[second] - mean)
+    return jnp.where(alive[:, None], members, stand_in)

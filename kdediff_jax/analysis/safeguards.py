@@ -1,0 +1,120 @@
+"""The guards that every scheme shares: who may take part, and what may go on."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax.numpy as jnp
+
+from .._checks import positive
+from .._typing import Array, Bool, Float, Number, Scalar, like, tunable
+from ..ensemble.inflation import inflate
+from .members import far_members, replace_dead
+from .outcome import AnalysisInfo, Outcome
+
+
+class Safeguards(eqx.Module):
+    """What keeps a run alive: masks for bad members, and the forecast in place of a failure.
+
+    Args:
+        far_member: distance from the median, in standard deviations of the central four fifths of
+            the members, beyond which a member is masked in the forecast and in the predictions;
+            infinity for never. Far beyond honest heavy tails: of a hundred Cauchy draws one is
+            masked in a hundred ensembles, of a thousand log-normal ones (sigma = 2) none.
+        failure_inflation: factor of the anomalies of a forecast that goes on in place of a failed
+            analysis.
+
+    Raises:
+        ValueError: a number that is not positive.
+    """
+
+    far_member: Number = tunable(5000.0)
+    failure_inflation: Number = tunable(1.05)
+
+    def __check_init__(self) -> None:
+        """Check the numbers."""
+        positive("far_member", self.far_member, infinite=True)
+        positive("failure_inflation", self.failure_inflation)
+
+    def admit(self, forecast: Float[Array, "n d"]) -> tuple[Array, Bool[Array, " n"]]:
+        """Return the members with stand-ins for those that take no part, and who takes part."""
+        members, alive = replace_dead(forecast)
+        return replace_dead(members, alive & ~far_members(members, like(forecast, self.far_member)))
+
+    def settle(
+        self,
+        forecast: Float[Array, "n d"],
+        members: Float[Array, "n d"],
+        y: Float[Array, " m"],
+        outcome: Outcome,
+    ) -> tuple[Float[Array, "n d"], AnalysisInfo]:
+        """Return what goes on, and the report.
+
+        Where nothing counts of the measurement, the members go on as they are. So they do, with
+        their anomalies inflated, where the analysis failed: the next measurement finds a live
+        filter. One survivor is no ensemble, and the forecast stays as it came.
+
+        Args:
+            forecast: as it came.
+            members: as `admit` returned them.
+            y: the measurement.
+            outcome: of the scheme.
+        """
+        n = forecast.shape[0]
+        num_alive = jnp.sum(outcome.alive, dtype=jnp.int32)
+        enough = num_alive >= 2
+        nothing = jnp.all(jnp.isnan(y) | outcome.gross_errors)
+        sound = jnp.asarray(outcome.ok) & _finite(outcome) & ~jnp.any(jnp.isinf(y))
+        calm = inflate(members, jnp.where(nothing, 1, like(members, self.failure_inflation)))
+        ensemble = jnp.where(sound & ~nothing, outcome.ensemble, calm)
+        ensemble = jnp.where(enough, ensemble, forecast)
+        done = enough & ~nothing
+
+        def count(value: Array | int) -> Array:
+            return jnp.where(done, jnp.asarray(value, jnp.int32), 0)
+
+        gross = jnp.broadcast_to(outcome.gross_errors, y.shape)
+        info = AnalysisInfo(
+            ess=jnp.where(nothing, like(forecast, num_alive), outcome.ess),
+            num_steps=count(outcome.num_steps),
+            num_rejected=count(outcome.num_rejected),
+            ok=enough & (nothing | sound) & (2 * num_alive >= n),
+            num_masked=n - num_alive,
+            num_gross_errors=jnp.sum(gross, dtype=jnp.int32),
+            normalised_innovation=like(forecast, outcome.normalised_innovation),
+            mean=jnp.where(done & sound, outcome.mean, _mean_of_finite(ensemble)),
+        )
+        return ensemble, info
+
+
+def _finite(outcome: Outcome) -> Bool[Array, ""]:
+    """Return whether an outcome is; draws by weights that are NaN may look sound."""
+    finite = jnp.all(jnp.isfinite(outcome.ensemble)) & jnp.all(jnp.isfinite(outcome.mean))
+    return finite & jnp.isfinite(outcome.ess)
+
+
+def _mean_of_finite(ensemble: Float[Array, "n d"]) -> Float[Array, " d"]:
+    """Return the mean of the finite members, NaN where there is none."""
+    finite = jnp.all(jnp.isfinite(ensemble), axis=1)
+    total = jnp.sum(jnp.where(finite[:, None], ensemble, 0), axis=0)
+    return total / jnp.sum(finite).astype(ensemble.dtype)
+
+
+def gross_errors(
+    innovation: Float[Array, " m"], variance: Float[Array, " m"], threshold: Scalar
+) -> Bool[Array, " m"]:
+    """Return which components are no measurements: the background check of a data assimilation.
+
+    Args:
+        innovation: y - mean h, 0 in missing components.
+        variance: P_hh + R, its expected square.
+        threshold: in standard deviations.
+    """
+    return jnp.abs(innovation) > threshold * jnp.sqrt(variance)
+
+
+def normalised_innovation(
+    innovation: Float[Array, " m"], variance: Float[Array, " m"], measured: Bool[Array, " m"]
+) -> Scalar:
+    """Return the mean of innovation^2 / variance over measured components."""
+    ratios = jnp.where(measured, innovation**2 / jnp.where(measured, variance, 1), 0)
+    return jnp.sum(ratios) / jnp.sum(measured).astype(ratios.dtype)
