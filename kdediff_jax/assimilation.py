@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -197,6 +198,12 @@ def _prepared(dynamics: Any, observation: Any, analysis: Any) -> tuple[Any, Any,
     return numbers_to_leaves((dynamics, observation, analysis))
 
 
+def _at(modules: tuple[Any, Any, Any], x: Float[Array, " d"], t: Scalar) -> tuple[Any, Any]:
+    """Return all that can depend on t."""
+    key = jax.random.key(0)
+    return modules[0].step(key, x, t), modules[1].sample(key, x, t)
+
+
 def _strides(
     state: FilterState, dynamics: AbstractDynamics, times: Any
 ) -> tuple[Stride | None, int | None]:
@@ -253,8 +260,9 @@ def assimilate(
     are NaN at the times of the others (`merge_series`).
 
     `step` and `sample` get a time in the ensemble's dtype, and float32 knows 1.7e9 seconds to 64:
-    in a calendar's time give `origin=t0`, and t is the time since t0. Whatever t0 and dtype, no
-    step is lost in `CycleOutput.elapsed` and `FilterState.elapsed`.
+    in a calendar's time give `origin=t0`, and t is the time since t0 (a warning says so if either
+    uses t). Whatever t0 and dtype, no step is lost in `CycleOutput.elapsed` and
+    `FilterState.elapsed`.
 
     Args:
         key: random key.
@@ -280,6 +288,8 @@ def assimilate(
             place of an `eqx.Module`), a method of yours that needs a traced number's value.
     """
     state = init(key, ensemble, t0=t0, origin=origin)
+    modules = _prepared(dynamics, observation, analysis)
+    clocks.warn_if_coarse(state.clock, dynamics.interval, partial(_at, modules, state.ensemble[0]))
     return resume(state, dynamics, observation, analysis, ys, save=save, times=times)
 
 

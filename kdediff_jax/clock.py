@@ -8,8 +8,11 @@ numbers of the ensemble's dtype (48 bits in float32), and is rounded once, when 
 from __future__ import annotations
 
 import itertools
+import warnings
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -17,6 +20,7 @@ from ._checks import concrete
 from ._typing import Array, Scalar
 
 # a whole number of steps may be missed by a rounding of the times
+COARSE = 1e-2  # of an interval, in what t is known to
 RELATIVE_SLACK, ABSOLUTE_SLACK = 1e-5, 1e-3
 
 
@@ -77,6 +81,31 @@ def start(t0: Any, origin: Any, dtype: Any) -> Clock:
     return Clock(_pair("t0", t0, dtype), _pair("origin", origin, dtype), _pair("", 0.0, dtype))
 
 
+def warn_if_coarse(clock: Clock, interval: Any, at: Callable[[Scalar], Any]) -> None:
+    """Warn where the t that a model gets is too coarse for its interval, and it does use t.
+
+    Args:
+        clock: the run's start.
+        interval: the model's.
+        at: t -> what the model and the observation make of it.
+    """
+    t, known = concrete(clock.t), concrete(interval)
+    if t is None or known is None:
+        return
+    spacing = float(jnp.finfo(t.dtype).eps) * abs(float(t)) / 2
+    if spacing <= COARSE * float(known):
+        return
+    jaxpr = jax.make_jaxpr(at)(jnp.asarray(t)).jaxpr
+    read = [*jaxpr.outvars, *(v for equation in jaxpr.eqns for v in equation.invars)]
+    if any(v is jaxpr.invars[0] for v in read):
+        warnings.warn(
+            f"t0: {float(t):.17g} is known to about {spacing:.2g} in {t.dtype}, coarse for steps "
+            f"of {float(known):g} that depend on t: give origin={float(t):.17g}, and t is counted "
+            "from there",
+            stacklevel=3,
+        )
+
+
 def schedule(clock: Clock, times: Any, longest: Any, whole: bool) -> tuple[Stride, int | None]:
     """Return the strides to the measurement times, and a bound on the steps of each.
 
@@ -106,15 +135,18 @@ def schedule(clock: Clock, times: Any, longest: Any, whole: bool) -> tuple[Strid
         return _on_device(clock, jnp.asarray(values), jnp.asarray(longest, dtype), whole), None
     at, *parts, unit = (np.asarray(each, np.float64) for each in known)
     t0, elapsed = parts[0] + parts[1], parts[2] + parts[3]
+    if not np.isfinite(at).all():
+        k = int(np.argmin(np.isfinite(at)))
+        raise ValueError(f"times: expected finite times, got {at[k]} in row {k}")
     ends = _split(at - t0, dtype)
     # as the next call will find it: chunks repeat an uninterrupted run
     since = np.append(elapsed, np.asarray(ends.high, np.float64) + np.asarray(ends.low, np.float64))
     intervals = np.diff(since)
-    bad = np.flatnonzero(~(intervals > 0) | ~np.isfinite(intervals))
+    bad = np.flatnonzero(intervals <= 0)
     if bad.size:
         k = int(bad[0])
         raise ValueError(
-            f"times: expected finite times that increase, each measured once, the first after "
+            f"times: expected times that increase, the first after "
             f"{t0 + elapsed:.17g}, got {at[k]:.17g} in row {k} after {t0 + since[k]:.17g}"
         )
     steps = _steps(np, intervals / unit, whole)

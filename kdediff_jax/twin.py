@@ -15,7 +15,7 @@ from ._tracing import errors_in_users_words, refuse_mutable
 from ._typing import Array, Float, Key, Scalar, like, numbers_to_leaves
 from .dynamics.base import AbstractDynamics
 from .dynamics.propagate import propagate, takes_interval
-from .observations.base import AbstractObservation
+from .observations.base import AbstractObservation, measure
 
 
 def twin_experiment(
@@ -72,6 +72,6 @@ def _run(key, dynamics, observation, x0, num_cycles, clock, strides, bound):
         step_key, measure_key = jax.random.split(jax.random.fold_in(key, index))
         x = propagate(dynamics, step_key, x, clock.t, stride, bound)
         clock = clock.after(stride, like(x, dynamics.interval))
-        return (x, clock), (x, observation.sample(measure_key, x, clock.t))
+        return (x, clock), (x, measure(observation, measure_key, x, clock.t))
 
     return lax.scan(cycle, (x0, clock), (jnp.arange(num_cycles), strides))[1]
