@@ -54,7 +54,7 @@ def coefficients(d: int, length: float, h: Any) -> Coefficients:
     xp: Any = np
     if isinstance(h, jax.Array):
         xp, rates = jnp, like(h, rates)
-        circle = jnp.asarray(circle, jnp.result_type(h.dtype, jnp.complex64))
+        circle = jnp.asarray(circle, lax.complex(h, h).dtype)
     exponent = h * rates
     z = exponent[:, None].astype(circle.dtype) + circle[None]
     e = xp.exp(z)
