@@ -83,9 +83,9 @@ def measured(name: str, method: str, value: Any) -> Array:
             f"{array.dtype}"
         )
     if array.ndim != 1 or array.shape[0] == 0:
+        least = " with m >= 1" if array.ndim == 1 else ""
         raise ValueError(
-            f"{name}: expected {method} to return a vector (m,) with m >= 1, got shape "
-            f"{array.shape}"
+            f"{name}: expected {method} to return a vector (m,){least}, got {array.shape}"
         )
     return array
 
