@@ -2,6 +2,7 @@
 from . import analysis as analysis
 from . import assimilation as assimilation
 from . import bandwidths as bandwidths
+from . import clock as clock
 from . import dynamics as dynamics
 from . import ensemble as ensemble
 from . import experiments as experiments
@@ -64,6 +65,7 @@ from .bandwidths import Scott as Scott
 from .bandwidths import SeparateBandwidths as SeparateBandwidths
 from .bandwidths import Silverman as Silverman
 from .bandwidths import TargetESS as TargetESS
+from .clock import merge_series as merge_series
 from .dynamics import AbstractDynamics as AbstractDynamics
 from .dynamics import LinearGaussian as LinearGaussian
 from .dynamics import Lorenz63 as Lorenz63

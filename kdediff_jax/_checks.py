@@ -56,6 +56,37 @@ def vector(name: str, value: Any, size: int | None = None, what: str = "m") -> A
     if array.ndim != 1 or (size is not None and array.shape[0] != size):
         expected = f"({what},)" if size is None else f"({size},)"
         raise ValueError(f"{name}: expected shape {expected}, got {array.shape}")
+    if array.shape[0] == 0:
+        raise ValueError(f"{name}: expected at least one component, got shape {array.shape}")
+    return array
+
+
+def measured(name: str, method: str, value: Any) -> Array:
+    """Return what a user's function measures of one state, a floating vector [m] with m >= 1.
+
+    Args:
+        name: the argument, "observation" or "operator".
+        method: what was called, such as "`sample`".
+        value: what it returned.
+
+    Raises:
+        TypeError: None, a tuple or a list, integers or booleans.
+        ValueError: a number or a matrix, or no component at all.
+    """
+    if not hasattr(value, "dtype"):
+        kind = type(value).__name__
+        raise TypeError(f"{name}: expected {method} to return a vector (m,), got {kind}")
+    array = jnp.asarray(value)
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        raise TypeError(
+            f"{name}: expected {method} to return a floating dtype (`.astype(x.dtype)`), got "
+            f"{array.dtype}"
+        )
+    if array.ndim != 1 or array.shape[0] == 0:
+        least = " with m >= 1" if array.ndim == 1 else ""
+        raise ValueError(
+            f"{name}: expected {method} to return a vector (m,){least}, got {array.shape}"
+        )
     return array
 
 

@@ -27,7 +27,7 @@ def as_leaf(value: Any) -> Any:
         return value
     # bool is left as it is so that the checks can name it as the wrong kind
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return jnp.asarray(float(value))
+        return _known(float(value))
     if isinstance(value, (list, tuple)) or type(value).__module__ == "numpy":
         array = jnp.asarray(value)
         return array.astype(float) if jnp.issubdtype(array.dtype, jnp.integer) else array
@@ -51,4 +51,10 @@ def like(x: Array, value: Any) -> Array:
 
 def numbers_to_leaves(tree: T) -> T:
     """Turn stray Python floats of a user's own module into array leaves (sweeps stay compiled)."""
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf) if isinstance(leaf, float) else leaf, tree)
+    return jax.tree.map(lambda leaf: _known(leaf) if isinstance(leaf, float) else leaf, tree)
+
+
+def _known(value: float) -> Array:
+    """Return a number as an array whose value checks can see, also inside `jit`."""
+    with jax.ensure_compile_time_eval():
+        return jnp.asarray(value)

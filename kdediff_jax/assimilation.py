@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -11,21 +12,40 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ._checks import concrete, floating, has_method
+from . import clock as clocks
+from ._checks import concrete, floating, has_method, vector
 from ._checks import ensemble as check_ensemble
+from ._tracing import errors_in_users_words, refuse_mutable
 from ._typing import Array, Float, Int, Key, Scalar, like, numbers_to_leaves
 from .analysis.base import AbstractAnalysis, AnalysisInfo
+from .clock import Clock, Stride
 from .dynamics.base import AbstractDynamics
+from .dynamics.propagate import propagate, takes_interval
 from .observations.base import AbstractObservation
 
 
 class FilterState(NamedTuple):
-    """Everything needed to go on: analysis ensemble, run key, cycles done, model time at start."""
+    """Everything needed to go on: analysis ensemble, run key, cycles done, and the time."""
 
     ensemble: Float[Array, "n d"]
     key: Key
     index: Int[Array, ""]
-    t0: Scalar
+    clock: Clock
+
+    @property
+    def t0(self) -> Scalar:
+        """Model time of the run's first ensemble, rounded to the ensemble's dtype."""
+        return self.clock.t0.high
+
+    @property
+    def elapsed(self) -> Scalar:
+        """Time since t0, summed without loss and rounded once."""
+        return self.clock.elapsed.high
+
+    @property
+    def t(self) -> Scalar:
+        """Model time since `origin`: what `step` gets next."""
+        return self.clock.t
 
 
 class CycleOutput(NamedTuple):
@@ -34,8 +54,10 @@ class CycleOutput(NamedTuple):
     Attributes:
         forecast, analysis: ensembles before and after the measurement.
         y: the measurement.
-        t: its model time.
+        t: its model time since `origin`, as the observation got it.
         info: the scheme's report; `info.mean` is its estimate of the posterior mean.
+        elapsed: its time since t0, exact where t0 is far from 0: `np.float64(t0) + elapsed` is the
+            calendar's time.
     """
 
     forecast: Float[Array, "n d"]
@@ -43,6 +65,7 @@ class CycleOutput(NamedTuple):
     y: Float[Array, " m"]
     t: Scalar
     info: AnalysisInfo
+    elapsed: Scalar
 
 
 class Moments(NamedTuple):
@@ -118,16 +141,24 @@ class FilterResult(eqx.Module):
         raise RuntimeError(f"cycle {where[-1]}{run} (counted from 0) failed: {why}")
 
 
-def init(key: Key, ensemble: Float[Array, "n d"], *, t0: Scalar | float = 0.0) -> FilterState:
+def init(
+    key: Key,
+    ensemble: Float[Array, "n d"],
+    *,
+    t0: Scalar | float = 0.0,
+    origin: Scalar | float = 0.0,
+) -> FilterState:
     """Return the state before the first cycle.
 
     Args:
         key: the run's random key; cycle k uses `fold_in(key, k)`.
         ensemble: initial members, at least two.
         t0: model time.
+        origin: model time at which the t of `step` and `sample` is 0, see `assimilate`.
     """
     members = check_ensemble("ensemble", ensemble)
-    return FilterState(members, key, jnp.zeros((), jnp.int32), like(members, t0))
+    clock = clocks.start(t0, origin, members.dtype)
+    return FilterState(members, key, jnp.zeros((), jnp.int32), clock)
 
 
 def cycle(
@@ -136,14 +167,27 @@ def cycle(
     observation: AbstractObservation,
     analysis: AbstractAnalysis,
     y: Float[Array, " m"],
+    *,
+    t: Scalar | float | None = None,
 ) -> tuple[FilterState, CycleOutput]:
-    """Run one cycle online: forecast over one interval, then assimilate y.
+    """Run one cycle online: forecast to the measurement's time, then assimilate y.
 
     It is compiled on first use: a loop of your own needs no `jit`. `assimilate` scans the same
     step, so that both give the same numbers.
+
+    Args:
+        state: of `init` or of the last cycle.
+        dynamics: forecast model.
+        observation: measurement simulator.
+        analysis: the scheme.
+        y: the measurement.
+        t: its model time, on the axis of t0; None: one interval of the dynamics later.
     """
     modules = _prepared(dynamics, observation, analysis)
-    return _compiled_step(state, modules, like(state.ensemble, floating("y", y)))
+    y = like(state.ensemble, vector("y", y))
+    strides, bound = _strides(state, modules[0], None if t is None else [t])
+    with errors_in_users_words(*modules):
+        return _compiled_step(state, modules, y, jax.tree.map(lambda x: x[0], strides), bound)
 
 
 def _prepared(dynamics: Any, observation: Any, analysis: Any) -> tuple[Any, Any, Any]:
@@ -154,26 +198,42 @@ def _prepared(dynamics: Any, observation: Any, analysis: Any) -> tuple[Any, Any,
     return numbers_to_leaves((dynamics, observation, analysis))
 
 
+def _at(modules: tuple[Any, Any, Any], x: Float[Array, " d"], t: Scalar) -> tuple[Any, Any]:
+    """Return all that can depend on t."""
+    key = jax.random.key(0)
+    return modules[0].step(key, x, t), modules[1].sample(key, x, t)
+
+
+def _strides(
+    state: FilterState, dynamics: AbstractDynamics, times: Any
+) -> tuple[Stride | None, int | None]:
+    """Return how to step to the times given, None for the dynamics' own interval."""
+    if times is None:
+        return None, None
+    whole = not takes_interval(dynamics)
+    return clocks.schedule(state.clock, times, dynamics.interval, whole)
+
+
 def _step(
-    state: FilterState, modules: tuple[Any, Any, Any], y: Float[Array, " m"]
+    state: FilterState,
+    modules: tuple[Any, Any, Any],
+    y: Float[Array, " m"],
+    stride: Stride | None,
+    bound: int | None,
 ) -> tuple[FilterState, CycleOutput]:
     dynamics, observation, analysis = modules
-    n = state.ensemble.shape[0]
-    dtype = state.ensemble.dtype
+    # while tracing: once a program is compiled it costs nothing, and what is refused has none
+    refuse_mutable(dynamics, observation, analysis)
     key = jax.random.fold_in(state.key, state.index)
     forecast_key, analysis_key = jax.random.split(key)
-    interval = like(state.ensemble, dynamics.interval)
-    t = state.t0 + state.index.astype(dtype) * interval
-    keys = jax.random.split(forecast_key, n)
-    forecast = jax.vmap(lambda k, x: dynamics.step(k, x, t))(keys, state.ensemble)
-    if forecast.shape != state.ensemble.shape or forecast.dtype != dtype:
-        raise ValueError(
-            f"dynamics: expected `step` to return {dtype}{list(state.ensemble.shape[1:])} as it "
-            f"was given, got {forecast.dtype}{list(forecast.shape[1:])}"
-        )
-    members, info = analysis(analysis_key, forecast, y, observation, t + interval)
-    output = CycleOutput(forecast, members, y, t + interval, info)
-    return state._replace(ensemble=members, index=state.index + 1), output
+    t = state.clock.t
+    keys = jax.random.split(forecast_key, state.ensemble.shape[0])
+    move = jax.vmap(lambda k, x: propagate(dynamics, k, x, t, stride, bound))
+    forecast = move(keys, state.ensemble)
+    clock = state.clock.after(stride, like(state.ensemble, dynamics.interval))
+    members, info = analysis(analysis_key, forecast, y, observation, clock.t)
+    output = CycleOutput(forecast, members, y, clock.t, info, clock.elapsed.high)
+    return FilterState(members, state.key, state.index + 1, clock), output
 
 
 _compiled_step = eqx.filter_jit(_step)
@@ -189,8 +249,20 @@ def assimilate(
     *,
     save: Callable[[CycleOutput], Any] = save_moments,
     t0: Scalar | float = 0.0,
+    times: Any = None,
+    origin: Scalar | float = 0.0,
 ) -> FilterResult:
     """Filter a series of measurements: one `lax.scan`, one XLA program.
+
+    Irregular measurements have their `times`. An interval is divided into equal steps of at most
+    `dynamics.interval`, see `AbstractDynamics.step`. A row of NaN is a time of output without a
+    measurement; several sets of measurements share the axis, each with components of its own that
+    are NaN at the times of the others (`merge_series`).
+
+    `step` and `sample` get a time in the ensemble's dtype, and float32 knows 1.7e9 seconds to 64:
+    in a calendar's time give `origin=t0`, and t is the time since t0 (a warning says so if either
+    uses t). Whatever t0 and dtype, no step is lost in `CycleOutput.elapsed` and
+    `FilterState.elapsed`.
 
     Args:
         key: random key.
@@ -202,15 +274,23 @@ def assimilate(
         save: what to store of each cycle, `CycleOutput` -> pytree. Use a named function: a fresh
             lambda compiles afresh.
         t0: model time of the initial ensemble.
+        times: model time of every row of ys, increasing, the first later than t0: float64 numbers,
+            or `datetime64` (seconds since 1970). Steps draw their noise by other keys than without.
+        origin: model time at which the t of `step` and `sample` is 0.
 
     Returns:
         `FilterResult`; failure is a flag in `info.ok`, see `raise_if_failed`.
 
     Raises:
-        ValueError: shapes that do not fit, fewer than two members, infinite measurements.
-        TypeError: a non-floating dtype, or an argument of the wrong kind.
+        ValueError: shapes that do not fit, fewer than two members, infinite measurements, times
+            that do not increase.
+        TypeError: a non-floating dtype, an argument of the wrong kind (a plain mutable object in
+            place of an `eqx.Module`), a method of yours that needs a traced number's value.
     """
-    return resume(init(key, ensemble, t0=t0), dynamics, observation, analysis, ys, save=save)
+    state = init(key, ensemble, t0=t0, origin=origin)
+    modules = _prepared(dynamics, observation, analysis)
+    clocks.warn_if_coarse(state.clock, dynamics.interval, partial(_at, modules, state.ensemble[0]))
+    return resume(state, dynamics, observation, analysis, ys, save=save, times=times)
 
 
 def resume(
@@ -221,28 +301,39 @@ def resume(
     ys: Float[Array, "t m"],
     *,
     save: Callable[[CycleOutput], Any] = save_moments,
+    times: Any = None,
 ) -> FilterResult:
     """Go on from a state; in chunks it repeats an uninterrupted run. Arguments as `assimilate`."""
     modules = _prepared(dynamics, observation, analysis)
     if not callable(save):
         raise TypeError(f"save: expected a function of CycleOutput, got {save!r}")
     ys = floating("ys", ys)
-    if ys.ndim != 2:
-        raise ValueError(f"ys: expected shape (cycles, m), got {ys.shape}")
+    if ys.ndim != 2 or ys.shape[1] == 0:
+        raise ValueError(f"ys: expected shape (cycles, m) with m >= 1, got {ys.shape}")
     known = concrete(ys)
     if known is not None and np.isinf(known).any():
         row = int(np.argwhere(np.isinf(known))[0, 0])
         raise ValueError(f"ys: expected finite numbers or NaN (missing), got infinity in row {row}")
-    return _scan(state, modules, like(state.ensemble, ys), save)
+    if times is not None and np.shape(times)[:1] != ys.shape[:1]:
+        raise ValueError(f"times: expected {ys.shape[0]}, one a row of ys, got {np.shape(times)}")
+    strides, bound = _strides(state, modules[0], times)
+    with errors_in_users_words(*modules):
+        return _scan(state, modules, like(state.ensemble, ys), strides, bound, save)
 
 
 @eqx.filter_jit
 def _scan(
-    state: FilterState, modules: tuple[Any, Any, Any], ys: Array, save: Callable
+    state: FilterState,
+    modules: tuple[Any, Any, Any],
+    ys: Array,
+    strides: Stride | None,
+    bound: int | None,
+    save: Callable,
 ) -> FilterResult:
-    def step(state, y):
-        state, output = _step(state, modules, y)
+    def step(state, measured):
+        y, stride = measured
+        state, output = _step(state, modules, y, stride, bound)
         return state, (save(output), output.info)
 
-    state, (saved, info) = lax.scan(step, state, ys)
+    state, (saved, info) = lax.scan(step, state, (ys, strides))
     return FilterResult(saved, info, state)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +36,31 @@ class BlackBox(kd.AbstractObservation):
 class Scalar(kd.AbstractObservation):
     def sample(self, key, x, t):
         return x[0]
+
+
+class Returns(kd.AbstractObservation):
+    """Measure what a function makes of the state."""
+
+    of: Any
+
+    def sample(self, key, x, t):
+        return self.of(x)
+
+
+def whole(x):
+    return jnp.round(x).astype(int)
+
+
+def nothing(x):
+    return None
+
+
+def pair(x):
+    return x[0], x[1]
+
+
+def empty(x):
+    return x[:0]
 
 
 class Shrinks(kd.AbstractDynamics):
@@ -71,8 +97,8 @@ def flow(**kwargs):
     return kd.ProbabilityFlow(schedule=kd.VarianceExploding(**kwargs))
 
 
-def twin(dynamics, x0, num_cycles=2):
-    return kd.twin_experiment(jax.random.key(0), dynamics, BlackBox(), x0, num_cycles)
+def twin(dynamics, x0, num_cycles=2, obs=None):
+    return kd.twin_experiment(jax.random.key(0), dynamics, obs or BlackBox(), x0, num_cycles)
 
 
 # what is done; the argument, what was expected, what came
@@ -92,6 +118,14 @@ SHAPES = {
     "update's y": (lambda: update(y=(2,)), "y", "(1,)", "(2,)"),
     "std": (lambda: call(kd.EnKF(), observation([1.0] * 3)), "std", "(1,)", "(3,)"),
     "scalar sample": (lambda: call(kde(), Scalar()), "observation", "(m,)", "()"),
+    "no components": (lambda: run(ys=jnp.ones((3, 0))), "ys", "m >= 1", "(3, 0)"),
+    "no component": (lambda: call(kd.SIR(), y=jnp.ones(0)), "y", "at least one", "(0,)"),
+    "empty sample": (lambda: call(kde(), Returns(empty)), "observation", "m >= 1", "(0,)"),
+    "empty operator": (lambda: run(obs=observation(of=empty)), "operator", "m >= 1", "(0,)"),
+    "twin's sample": (
+        *(lambda: twin(kd.RandomWalk(), jnp.ones(2), obs=Returns(empty)), "observation"),
+        *("m >= 1", "(0,)"),
+    ),
     "step": (lambda: run(Shrinks()), "dynamics", "[2]", "[1]"),
     "another model": (lambda: run(kd.Lorenz63()), "x", "(3,)", "(2,)"),
     "x0": (lambda: twin(kd.RandomWalk(), jnp.ones((1, 2))), "x0", "(d,)", "(1, 2)"),
@@ -115,6 +149,14 @@ KINDS = {
     "num_cycles": (lambda: twin(kd.RandomWalk(), jnp.ones(2), 2.5), "num_cycles", "int", "float"),
     "sir": (lambda: call(kd.SIR(), BlackBox()), "observation", "log_likelihood", "BlackBox"),
     "enkf": (lambda: call(kd.EnKF(noise="known"), BlackBox()), "observation", "mean", "BlackBox"),
+    "integers measured": (lambda: call(kde(), Returns(whole)), "observation", "floating", "int"),
+    "nothing measured": (lambda: call(kde(), Returns(nothing)), "observation", "vector", "None"),
+    "a tuple measured": (lambda: call(kde(), Returns(pair)), "observation", "vector", "tuple"),
+    "integer operator": (lambda: run(obs=observation(of=whole)), "operator", "floating", "int"),
+    "no operator": (lambda: run(obs=observation(of=nothing)), "operator", "vector", "None"),
+    "tuple operator": (
+        *(lambda: call(kd.SIR(), observation(of=pair)), "operator", "vector", "tuple"),
+    ),
     "boolean": (lambda: kde(obs_bandwidth=True), "obs_bandwidth", "number", "True"),
 }
 VALUES = {

@@ -214,3 +214,41 @@ def test_times_of_step_and_sample():
     truth, measured = kd.twin_experiment(jax.random.key(0), *modules[:2], jnp.zeros(2), 4, t0=t0)
     np.testing.assert_allclose(truth, np.stack([ends - 0.25, [1, 2, 3, 4]], -1), rtol=1e-6)
     np.testing.assert_allclose(measured, np.stack([ends, [1, 2, 3, 4]], -1), rtol=1e-6)
+
+
+def test_online_intervals_of_any_length_add_up():
+    state, times = kd.init(jax.random.key(0), members()), []
+    for interval in (1.0, 0.5, 2.0):
+        modules = kd.RandomWalk(interval=interval), observe(0, 1), Record()
+        state, output = kd.cycle(state, *modules, jnp.asarray(YS[0]))
+        times.append(float(output.t))
+    assert times == [1.0, 1.5, 3.5] and state.t == state.elapsed == 3.5
+
+
+class Tide(kd.AbstractDynamics):
+    interval: float = 60.0
+
+    def step(self, key, x, t):
+        return jnp.stack([t, x[1]])
+
+
+def elapsed(output):
+    return output.forecast[0, 0], output.t, output.elapsed
+
+
+def test_no_minute_is_lost_in_seconds_since_1970():
+    t0, ends = 1.7e9, 60.0 * np.arange(1, 6)
+    arguments = observe(1), Record(), members(), jnp.zeros((5, 1))
+    result = kd.assimilate(jax.random.key(0), Tide(), *arguments, t0=t0, origin=t0, save=elapsed)
+    start, t, since = result.saved
+    np.testing.assert_array_equal(start, ends - 60)  # what `step` got
+    np.testing.assert_array_equal(t, ends)
+    np.testing.assert_array_equal(since, ends)
+    assert result.state.t0 == np.float32(t0) and result.state.elapsed == 300
+    # without an origin t is rounded once, which a model that uses it is told; no step is lost
+    with pytest.warns(UserWarning, match=r"t0: 1700000000 is known to .* give origin=1700000000"):
+        result = kd.assimilate(jax.random.key(0), Tide(), *arguments, t0=t0, save=elapsed)
+    np.testing.assert_array_equal(result.saved[1], (t0 + ends).astype("float32"))
+    np.testing.assert_array_equal(result.saved[2], ends)
+    model = kd.RandomWalk(interval=60.0)  # which does not use it: no warning
+    assert kd.assimilate(jax.random.key(0), model, *arguments, t0=t0).state.elapsed == 300

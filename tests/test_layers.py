@@ -14,7 +14,8 @@ import kdediff_jax
 # of this table: a package's name stands for those of its modules that are not listed themselves.
 ROWS = (
     ("_typing",),
-    ("_checks", "numerics"),
+    ("_checks", "numerics", "_tracing"),
+    ("clock",),
     ("pairwise", "latents", "schedules", "dynamics", "sweeping", "tuning", "plots"),
     ("fused", "metrics"),
     ("kde", "observations", "kalman"),

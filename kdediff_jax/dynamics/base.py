@@ -11,6 +11,11 @@ class AbstractDynamics(eqx.Module):
     """A simulator of one member over one assimilation interval.
 
     A subclass declares `interval`, the model time that one call covers, and implements `step`.
+
+    For measurements at irregular times `step` takes a fourth argument,
+    `step(self, key, x, t, interval=None)`: the model time to cover instead, a traced number of at
+    most `self.interval` (a longer one is divided into equal steps). A model without it is stepped
+    over whole multiples of its own interval.
     """
 
     interval: eqx.AbstractVar[Scalar]
@@ -22,5 +27,5 @@ class AbstractDynamics(eqx.Module):
         Args:
             key: random key (deterministic models ignore it).
             x: state of one member.
-            t: model time at the interval's start.
+            t: model time at the interval's start, since the run's `origin` (0 by default).
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -45,6 +46,16 @@ def integrate(
     step = euler if method == "euler" else rk4
     # scan, not fori_loop: reverse-mode differentiable
     return lax.scan(lambda x, _: (step(x), None), x, length=substeps)[0]
+
+
+def noise_over(std: Any, interval: Scalar | None, own: Any) -> Any:
+    """Return the noise of a step over `interval`, std sqrt(interval / own); of None, std.
+
+    The variances of the parts of an interval add up to that of the whole.
+    """
+    if interval is None:
+        return std
+    return like(interval, std) * jnp.sqrt(interval / like(interval, own))
 
 
 def add_noise(key: Array, x: Array, std: Array) -> Array:

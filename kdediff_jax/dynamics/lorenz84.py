@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from .._checks import choice, count, positive
 from .._typing import Array, Float, Key, Number, Scalar, like, tunable
 from .base import AbstractDynamics
-from .integrators import METHODS, add_noise, integrate
+from .integrators import METHODS, add_noise, integrate, noise_over
 
 
 class Lorenz84(AbstractDynamics):
@@ -23,7 +23,8 @@ class Lorenz84(AbstractDynamics):
         interval: model time per assimilation interval (0.2 is about a day).
         substeps: integration steps per interval.
         method: "rk4" or "euler".
-        noise_std: standard deviation of the noise added once per interval.
+        noise_std: standard deviation of the noise added once per interval; over a part of one,
+            times the root of that part.
     """
 
     a: Number = tunable(0.25)
@@ -52,9 +53,12 @@ class Lorenz84(AbstractDynamics):
         dsine = b * wind * cosine + wind * sine - sine
         return jnp.stack([dwind, dcosine, dsine])
 
-    def step(self, key: Key, x: Float[Array, " 3"], t: Scalar) -> Float[Array, " 3"]:
-        """Integrate over one interval and add noise."""
+    def step(
+        self, key: Key, x: Float[Array, " 3"], t: Scalar, interval: Scalar | None = None
+    ) -> Float[Array, " 3"]:
+        """Integrate over one interval, or over a shorter one, and add noise."""
         if x.shape != (3,):
             raise ValueError(f"x: expected shape (3,), got {x.shape}")
-        x = integrate(self.tendency, x, self.interval, self.substeps, self.method)
-        return add_noise(key, x, self.noise_std)
+        length = self.interval if interval is None else interval
+        x = integrate(self.tendency, x, length, self.substeps, self.method)
+        return add_noise(key, x, noise_over(self.noise_std, interval, self.interval))

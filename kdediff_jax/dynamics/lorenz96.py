@@ -10,7 +10,7 @@ from jax import lax
 from .._checks import choice, count, positive
 from .._typing import Array, Float, Key, Number, Scalar, like, tunable
 from .base import AbstractDynamics
-from .integrators import METHODS, add_noise, integrate
+from .integrators import METHODS, add_noise, integrate, noise_over
 
 
 class Lorenz96(AbstractDynamics):
@@ -23,7 +23,8 @@ class Lorenz96(AbstractDynamics):
         interval: model time per assimilation interval (0.05 is about 6 hours).
         substeps: integration steps per interval.
         method: "rk4" or "euler".
-        noise_std: standard deviation of the noise added once per interval.
+        noise_std: standard deviation of the noise added once per interval; over a part of one,
+            times the root of that part.
     """
 
     forcing: Number = tunable(8.0)
@@ -47,9 +48,12 @@ class Lorenz96(AbstractDynamics):
             around = lax.optimization_barrier(around)
         return (around[3:] - around[:-3]) * around[1:-2] - x + like(x, self.forcing)
 
-    def step(self, key: Key, x: Float[Array, " d"], t: Scalar) -> Float[Array, " d"]:
-        """Integrate over one interval and add noise."""
+    def step(
+        self, key: Key, x: Float[Array, " d"], t: Scalar, interval: Scalar | None = None
+    ) -> Float[Array, " d"]:
+        """Integrate over one interval, or over a shorter one, and add noise."""
         if x.ndim != 1 or x.shape[0] < 4:
             raise ValueError(f"x: expected shape (d,) with d >= 4, got {x.shape}")
-        x = integrate(self.tendency, x, self.interval, self.substeps, self.method)
-        return add_noise(key, x, self.noise_std)
+        length = self.interval if interval is None else interval
+        x = integrate(self.tendency, x, length, self.substeps, self.method)
+        return add_noise(key, x, noise_over(self.noise_std, interval, self.interval))

@@ -9,7 +9,7 @@ from .._checks import choice, count, positive
 from .._typing import Array, Float, Key, Number, Scalar, like, tunable
 from ..numerics import dot
 from .base import AbstractDynamics
-from .integrators import METHODS, add_noise, integrate
+from .integrators import METHODS, add_noise, integrate, noise_over
 
 RATES = (1.0, 0.72, 1.53, 1.27)
 COMPETITION = (
@@ -37,7 +37,8 @@ class LotkaVolterra(AbstractDynamics):
         interval: model time per assimilation interval.
         substeps: integration steps per interval.
         method: "rk4" or "euler".
-        noise_std: standard deviation of the noise added once per interval.
+        noise_std: standard deviation of the noise added once per interval; over a part of one,
+            times the root of that part.
 
     Raises:
         ValueError: rates and competition of shapes that do not fit.
@@ -71,10 +72,13 @@ class LotkaVolterra(AbstractDynamics):
         taken = dot(like(x, self.competition), x)
         return like(x, self.rates) * x * (1 - taken)
 
-    def step(self, key: Key, x: Float[Array, " d"], t: Scalar) -> Float[Array, " d"]:
-        """Integrate over one interval and add noise."""
+    def step(
+        self, key: Key, x: Float[Array, " d"], t: Scalar, interval: Scalar | None = None
+    ) -> Float[Array, " d"]:
+        """Integrate over one interval, or over a shorter one, and add noise."""
         if x.shape != jnp.shape(self.rates):
             raise ValueError(f"x: expected shape {jnp.shape(self.rates)}, got {x.shape}")
         x = jnp.maximum(x, like(x, self.floor))
-        x = integrate(self.tendency, x, self.interval, self.substeps, self.method)
-        return add_noise(key, x, self.noise_std)
+        length = self.interval if interval is None else interval
+        x = integrate(self.tendency, x, length, self.substeps, self.method)
+        return add_noise(key, x, noise_over(self.noise_std, interval, self.interval))

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import gammaln
 
-from .._checks import concrete, per_coordinate, positive, vector
+from .._checks import concrete, measured, per_coordinate, positive, vector
 from .._typing import Array, Float, Key, Number, Scalar, like, tunable
 from .base import AbstractLikelihood
 
@@ -70,9 +70,7 @@ class AbstractAdditiveNoise(AbstractAdditive):
 
     def mean(self, x: Float[Array, " d"], t: Scalar) -> Float[Array, " m"]:
         """Return operator(x)."""
-        value = self.operator(x)
-        if jnp.ndim(value) != 1:
-            raise ValueError(f"operator: expected a vector (m,), got shape {jnp.shape(value)}")
+        value = measured("operator", "h(x)", self.operator(x))
         per_coordinate("std", self.std, value.shape[0])
         return value
 

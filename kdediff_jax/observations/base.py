@@ -7,6 +7,7 @@ import abc
 import equinox as eqx
 import jax
 
+from .._checks import measured
 from .._typing import Array, Float, Key, Scalar
 
 
@@ -26,23 +27,30 @@ class AbstractLikelihood(AbstractObservation):
         """Return log p(y | x); NaN components of y are missing and must say nothing."""
 
 
+def measure(
+    observation: AbstractObservation, key: Key, x: Float[Array, " d"], t: Scalar
+) -> Float[Array, " m"]:
+    """Call the observation's `sample` once.
+
+    Raises:
+        TypeError: `sample` returns None, a tuple or integers.
+        ValueError: `sample` does not return a vector of at least one component.
+    """
+    return measured("observation", "`sample`", observation.sample(key, x, t))
+
+
 def sample_ensemble(
     observation: AbstractObservation, key: Key, ensemble: Float[Array, "n d"], t: Scalar
 ) -> Float[Array, "n m"]:
     """Draw one measurement per member.
 
     Raises:
-        TypeError: the observation has no `sample`.
-        ValueError: `sample` does not return a vector.
+        TypeError: the observation has no `sample`, or it returns None, a tuple or integers.
+        ValueError: `sample` does not return a vector of at least one component.
     """
     if not callable(getattr(observation, "sample", None)):
         raise TypeError(
             f"observation: expected an observation with `sample`, got {type(observation).__name__}"
         )
     keys = jax.random.split(key, ensemble.shape[0])
-    simulated = jax.vmap(lambda k, x: observation.sample(k, x, t))(keys, ensemble)
-    if simulated.ndim != 2:
-        raise ValueError(
-            f"observation: expected `sample` to return a vector (m,), got {simulated.shape[1:]}"
-        )
-    return simulated
+    return jax.vmap(lambda k, x: measure(observation, k, x, t))(keys, ensemble)
