@@ -10,6 +10,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from .._checks import seed as seed_in_range
 from .._typing import Array, Float
 from ..analysis.base import AbstractAnalysis
 from ..analysis.sir import SIR
@@ -45,6 +46,7 @@ def run_filter(
 
     The program is compiled before it runs, so that the two times are apart.
     """
+    seed_in_range("seed", seed)
     num_cycles = twin.ys.shape[0]
     chunk = _chunk(num_cycles)
     state = init(jax.random.fold_in(jax.random.key(seed), 2), twin.ensemble)
@@ -101,7 +103,7 @@ def reference(
         experiment,
         SIR(resampling="multinomial"),
         big,
-        seed + 1_000_003,  # apart from the filters' own random numbers
+        (seed + 1_000_003) % 2**32,  # apart from the filters' own random numbers
         save=save_subset,
         progress=progress,
     )

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -64,7 +65,7 @@ class Program:
         lowered = self._batched.lower(self._held, self._inputs(self._num_devices))
         digest = hashlib.sha256(lowered.as_text().encode())
         for leaf in jax.tree.leaves(self._held):
-            bare = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+            bare = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
             array = np.asarray(jax.random.key_data(leaf) if bare else leaf)
             digest.update(f"{leaf.dtype} {array.shape}".encode() + array.tobytes())
         return digest.hexdigest()[:16]
