@@ -14,7 +14,7 @@ import kdediff_jax
 # of this table: a package's name stands for those of its modules that are not listed themselves.
 ROWS = (
     ("_typing",),
-    ("_checks", "_files", "numerics"),
+    ("_checks", "_files", "_interrupts", "numerics"),
     ("pairwise", "latents", "schedules", "dynamics", "sweeping", "tuning", "plots"),
     ("fused", "metrics"),
     ("kde", "observations", "kalman"),

@@ -1,5 +1,6 @@
 """The command line, `kdediff`. JAX is imported when a run starts, never for `--help`."""
 
+from .._interrupts import heard
 from . import interrupts
 
 __all__ = ["main"]
@@ -9,10 +10,11 @@ def main() -> None:
     """Run the command line."""
     interrupts.listen()
     try:
-        from .app import app, keep_programs
+        with heard():
+            from .app import app, keep_programs
 
-        keep_programs()
-        app()
+            keep_programs()
+            app()
     except SystemExit as stop:
         if stop.code != interrupts.STATUS:
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -218,5 +219,7 @@ def keep_programs() -> None:
         there = next(parent for parent in (folder, *folder.parents) if parent.exists())
     except (RuntimeError, OSError, StopIteration):
         return
+    # a cache that cannot be written costs time, and nothing else
+    warnings.filterwarnings("ignore", message="Error writing persistent compilation cache")
     if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder))

@@ -14,6 +14,7 @@ import numpy as np
 
 from .._checks import count, positive
 from .._files import clear_abandoned
+from .._interrupts import heard
 from . import checkpoint as files
 from .grid import check_axes, combinations, readable, slice_points
 from .program import Device, Program, Run, choose_batch
@@ -93,11 +94,13 @@ def sweep(
     record = _Record(checkpoint, header, shapes, total, batch_size)
     if record.batch_size is None:
         record.batch_size = choose_batch(program, total, used, memory)
-    compiled = None if record.complete else program.compile(record.batch_size)
+    with heard():
+        compiled = None if record.complete else program.compile(record.batch_size)
     compiled_at = time.perf_counter()
     record.save()  # an unwritable folder must show before the work
     if compiled is not None:
-        _run_batches(compiled, points, record, progress)
+        with heard():
+            _run_batches(compiled, points, record, progress)
     shape = tuple(len(axis) for axis in axes.values())
     values = [leaf.reshape(shape + leaf.shape[1:]) for leaf in record.leaves]
     return SweepResult(

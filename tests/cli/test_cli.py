@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import equinox as eqx
 import jax
 import numpy as np
 import pytest
@@ -243,14 +244,14 @@ def test_the_option_alone_decides_the_precision(invoke, tmp_path):
     assert second.attrs["x64"] == 0
 
 
-@pytest.mark.parametrize(("failed", "status"), [(0, 0), (4, 0), (5, 1), (41, 1)])
+@pytest.mark.parametrize(("failed", "status"), [(0, 0), (4, 0), (5, 1), (33, 1)])
 def test_many_failed_cycles_end_in_a_status(invoke, tmp_path, monkeypatch, failed, status):
     whole = running.run_filter
 
     def failing(*args, **kwargs):
         run = whole(*args, **kwargs)
-        info = run.result.info._replace(ok=np.arange(40) >= failed)
-        return run._replace(result=run.result._replace(info=info))
+        ok = np.arange(40) >= failed
+        return run._replace(result=eqx.tree_at(lambda result: result.info.ok, run.result, ok))
 
     monkeypatch.setattr(running, "run_filter", failing)
     command = ("run", "linear-gaussian", "--cycles", 40, "-n", 20, "-f", "enkf", "-o", tmp_path)
@@ -305,26 +306,6 @@ def test_an_interrupt_ends_with_130_and_no_crash(tmp_path, seconds):
     assert process.returncode == 130
     assert said == "interrupted; nothing was written\n"
     assert not list(tmp_path.iterdir())
-
-
-SWALLOWED = """
-import gc, signal, time
-from kdediff_jax.cli import interrupts
-interrupts.listen()
-gc.callbacks.append(lambda phase, info: gc.callbacks.clear() or signal.raise_signal(signal.SIGINT))
-gc.collect()
-print("went on", flush=True)
-try:
-    time.sleep(30)
-except KeyboardInterrupt:
-    print("heard", interrupts.came(), flush=True)
-    interrupts.leave()
-"""
-
-
-def test_an_interrupt_that_python_can_only_ignore_is_heard():
-    done = subprocess.run([sys.executable, "-c", SWALLOWED], capture_output=True, text=True)
-    assert (done.returncode, done.stdout, done.stderr) == (130, "went on\nheard True\n", "")
 
 
 def test_errors_after_an_interrupt_are_the_interrupt(monkeypatch, capsys):
