@@ -1,4 +1,4 @@
-"""Ctrl-C, heard also where Python can only ignore it."""
+"""Ctrl-C: heard also where Python can only ignore it, kept from where it does harm."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 AGAIN_SECONDS = 0.1
 
@@ -38,3 +41,19 @@ def heard() -> Iterator[None]:
         yield
     finally:
         sys.unraisablehook = before
+
+
+def undisturbed(call: Callable[[], T]) -> T:
+    """Return what a call gives, made in a thread of its own, which no Ctrl-C reaches.
+
+    For compilations: on Ctrl-C XLA stops waiting for its compiler, which works on, and the process
+    ends in a segmentation fault if it ends meanwhile. So the waiting is done here. A Ctrl-C comes
+    through at once all the same; Python joins the thread before it ends.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return call()  # signals go to the main thread
+    worker = ThreadPoolExecutor(1)
+    try:
+        return worker.submit(call).result()
+    finally:
+        worker.shutdown(wait=False)

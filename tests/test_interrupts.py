@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 
+import pytest
 from sweep_problem import python_running
 
 from kdediff_jax import _interrupts
@@ -73,3 +74,29 @@ def test_other_exceptions_and_other_threads_are_left_alone(monkeypatch):
         assert sys.unraisablehook is before
     assert [about.exc_type for about in seen] == [ValueError]
     assert sys.unraisablehook == seen.append
+
+
+COMPILING = """
+import os, signal, sys, threading, time
+from kdediff_jax._interrupts import undisturbed
+def compiling():
+    time.sleep(1.0)
+    print("compiled", flush=True)
+threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+try:
+    undisturbed(compiling)
+except KeyboardInterrupt:
+    print("heard", flush=True)
+"""
+
+
+def test_a_compilation_is_waited_for_before_the_process_ends():
+    assert output(COMPILING) == "heard\ncompiled\n"
+
+
+def test_undisturbed_gives_the_result_or_the_error():
+    assert (
+        _interrupts.undisturbed(lambda: threading.current_thread()) is not threading.main_thread()
+    )
+    with pytest.raises(KeyError, match="missing"):
+        _interrupts.undisturbed(lambda: {}["missing"])

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from .._checks import seed as seed_in_range
+from .._interrupts import undisturbed
 from .._typing import Array, Float
 from ..analysis.base import AbstractAnalysis
 from ..analysis.sir import SIR
@@ -53,7 +54,7 @@ def run_filter(
 
     modules = (experiment.dynamics, experiment.observation, analysis)
     begin = time.perf_counter()
-    compiled = _advance.lower(state, modules, twin.ys[:chunk], save).compile()
+    compiled = undisturbed(_advance.lower(state, modules, twin.ys[:chunk], save).compile)
     middle = time.perf_counter()
     parts = []
     for start in range(0, num_cycles, chunk):

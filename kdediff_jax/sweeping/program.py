@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from .._interrupts import undisturbed
 from .grid import Axes
 
 CPU_POINTS = 4  # per device and batch: a core gains little from more, and lockstep costs
@@ -72,7 +73,8 @@ class Program:
 
     def compile(self, batch_size: int) -> Any:
         """Return the executable for batches of this size; jax keeps those it has made."""
-        compiled = self._batched.lower(self._held, self._inputs(batch_size)).compile()
+        lowered = self._batched.lower(self._held, self._inputs(batch_size))
+        compiled = undisturbed(lowered.compile)
         return functools.partial(compiled, self._held)
 
     def bytes(self, batch_size: int) -> int:

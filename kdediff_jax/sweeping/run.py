@@ -23,6 +23,7 @@ from .result import SweepResult
 SAVE_SECONDS = 5.0
 
 
+@heard()
 def sweep(
     run: Run,
     grid: Mapping[str, Any],
@@ -94,13 +95,11 @@ def sweep(
     record = _Record(checkpoint, header, shapes, total, batch_size)
     if record.batch_size is None:
         record.batch_size = choose_batch(program, total, used, memory)
-    with heard():
-        compiled = None if record.complete else program.compile(record.batch_size)
+    compiled = None if record.complete else program.compile(record.batch_size)
     compiled_at = time.perf_counter()
     record.save()  # an unwritable folder must show before the work
     if compiled is not None:
-        with heard():
-            _run_batches(compiled, points, record, progress)
+        _run_batches(compiled, points, record, progress)
     shape = tuple(len(axis) for axis in axes.values())
     values = [leaf.reshape(shape + leaf.shape[1:]) for leaf in record.leaves]
     return SweepResult(
