@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast
 
+import jax
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -26,6 +27,7 @@ def run_reproduction(name: str, plan: Plan, path: Path) -> None:
         ValueError: the file belongs to another experiment or plan.
     """
     use_every_core()
+    jax.config.update("jax_enable_x64", False)  # whatever the environment says: one file, one type
     experiment = experiments.load(name)
     earlier = records.read(path, name, plan.as_record())
     console = new_console()
