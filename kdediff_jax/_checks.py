@@ -141,3 +141,12 @@ def count(name: str, value: Any, minimum: int = 1) -> None:
         raise TypeError(f"{name}: expected an int, got {type(value).__name__}")
     if value < minimum:
         raise ValueError(f"{name}: expected at least {minimum}, got {value}")
+
+
+def seed(name: str, value: Any) -> None:
+    """Check that a seed, unless it is traced, is one that JAX tells apart from every other.
+
+    In float32 mode `jax.random.key` takes the rest modulo 2**32: seed 2**32 would repeat seed 0.
+    """
+    if isinstance(value, int | np.integer) and not 0 <= value < 2**32:
+        raise ValueError(f"{name}: expected from 0 to {2**32 - 1}, got {value}")

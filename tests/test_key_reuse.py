@@ -17,12 +17,8 @@ def check(function, *arguments):
     check_key_reuse_jaxpr(jax.make_jaxpr(function)(jax.random.key(0), *arguments).jaxpr)
 
 
-# h and R from replicates meet the same noise again on purpose, and do not yet say so (`clone`)
-REPLICATED = {"enkf, sampled"}
-
-
 @pytest.mark.parametrize("times", [None, [0.5, 2.5]], ids=["regular", "irregular"])
-@pytest.mark.parametrize("name", [n for n in SCHEMES if n not in REPLICATED])
+@pytest.mark.parametrize("name", SCHEMES)
 def test_a_run_uses_every_key_once(name, times):
     own, (forecast, y) = problem(name), data(name)
     modules = kd.RandomWalk(), own.observation, SCHEMES[name].build(own)

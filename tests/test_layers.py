@@ -14,7 +14,7 @@ import kdediff_jax
 # of this table: a package's name stands for those of its modules that are not listed themselves.
 ROWS = (
     ("_typing",),
-    ("_checks", "numerics", "_tracing"),
+    ("_checks", "_files", "_interrupts", "numerics", "_tracing"),
     ("clock",),
     ("pairwise", "latents", "schedules", "dynamics", "sweeping", "tuning", "plots"),
     ("fused", "metrics"),
@@ -36,8 +36,8 @@ ROWS = (
 # units that may import less than their row allows, and what (inside themselves freely)
 ONLY = {
     "metrics": {"_checks", "_typing", "numerics", "pairwise"},  # arrays, no filters
-    "plots": {"_checks", "_typing"},  # arrays, no filters
-    "results": {"_checks", "_typing"},
+    "plots": {"_checks", "_files", "_typing"},  # arrays, no filters
+    "results": {"_checks", "_files", "_typing"},
 }
 SCHEMES_KNOWN = {"assimilation": {"analysis.base"}}  # of all of `analysis`
 MODULE_LINES, FUNCTION_LINES = 350, 60

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from .._checks import ensemble, has_method, positive, same_members, vector
+from .._tracing import errors_in_users_words
 from .._typing import Array, Bool, Float, Key, Number, Scalar, as_leaf, like, numbers_to_leaves
 from ..observations import AbstractNoise, AbstractObservation
 from .outcome import AnalysisInfo, Outcome
@@ -75,7 +76,8 @@ class AbstractAnalysis(eqx.Module):
         y = like(forecast, vector("y", y))
         has_method("observation", observation, "sample")
         scheme, observation = numbers_to_leaves((self, observation))
-        return scheme._guarded(key, forecast, y, observation, like(forecast, t))
+        with errors_in_users_words(None, observation, self):
+            return scheme._guarded(key, forecast, y, observation, like(forecast, t))
 
     @eqx.filter_jit
     def _guarded(

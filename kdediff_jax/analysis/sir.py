@@ -146,6 +146,7 @@ def by_components(
     single = jnp.where(jnp.eye(y.shape[0], dtype=bool), y[None], jnp.nan)
     each = jax.vmap(lambda one: log_likelihood(one, forecast))(single).T
     known = ~jnp.isnan(each)
+    measured = measured & jnp.any(known, axis=0)
     mean = logsumexp(jnp.where(known, each, -jnp.inf), axis=0) - jnp.log(jnp.sum(known, axis=0))
     each = jnp.where(known, each, mean[None])
     enough = 2 * jnp.sum(known & measured[None], axis=1) >= jnp.sum(measured)

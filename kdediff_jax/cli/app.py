@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import os
-import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
 try:
     import typer
-    from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 except ImportError as error:  # pragma: no cover - needs an environment without the extra
     raise SystemExit('kdediff needs typer and rich: pip install "kdediff_jax[all]"') from error
 
 from .. import __version__
 from ..experiments import CATALOGUE, FILTERS, RECOMMENDED
 from . import options
-from .messages import errors, fail, known, reported
+from .messages import console, fail, known, reported
 
 app = typer.Typer(
     help="Ensemble filters for data assimilation, closed-form diffusion among them.",
@@ -45,15 +45,12 @@ def kdediff(
 @app.command("list")
 def list_() -> None:
     """List experiments and filters, the recommended ones first."""
-    filters = {
-        name: f"[green]recommended[/]: {summary}" if name in RECOMMENDED else summary
-        for name, summary in FILTERS.items()
-    }
-    for title, entries in (("experiment", CATALOGUE), ("filter", filters)):
+    for title, entries in (("experiment", CATALOGUE), ("filter", FILTERS)):
         table = Table(title, "what it is", box=None, title_justify="left")
         for name, summary in entries.items():
-            table.add_row(f"[bold]{name}[/]", summary)
-        Console().print(table)
+            advice = Text("recommended: " if name in RECOMMENDED else "", style="green")
+            table.add_row(Text(name, style="bold"), advice + Text(summary, style="default"))
+        console().print(table)
 
 
 @app.command()
@@ -70,7 +67,10 @@ def run(
     ] = None,
     members: options.Members = 250,
     cycles: options.Cycles = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of truth, measurements, filters.")] = 0,
+    seed: Annotated[
+        int,
+        typer.Option(min=0, max=options.LAST_SEED, help="Seed of truth, measurements, filters."),
+    ] = 0,
     x64: options.X64 = False,
     state_bandwidth: options.StateBandwidth = None,
     obs_bandwidth: options.ObsBandwidth = None,
@@ -85,34 +85,39 @@ def run(
     output: options.Output = options.OUTPUT,
     force: options.Force = False,
 ) -> None:
-    """Run filters on an experiment; print scores, write a NetCDF file and a PNG."""
+    """Run filters on an experiment; print scores, write a NetCDF file and a PNG.
+
+    Leaves with status 1 where a filter failed in more than a tenth of its cycles; the files are
+    written then as well.
+    """
     known("experiment", experiment, CATALOGUE)
     names = [known("filter", name, FILTERS) for name in filter_ or ()]
     if len(set(names)) < len(names):
         fail(f"--filter: each filter once, got {', '.join(names)}")
     known("start", start, {"matched": "", "prior": ""})
     files = options.files(output, experiment, force)
-
-    from .run import Settings, run_experiment
-
-    settings = Settings(
-        experiment=experiment,
-        filters=tuple(names),
-        members=members,
-        cycles=cycles,
-        seed=seed,
-        x64=x64,
-        state_bandwidth=state_bandwidth,
-        obs_bandwidth=obs_bandwidth,
-        tau_max=tau_max,
-        start=start,
-        tolerance=tolerance,
-        kernel_width=kernel_width,
-        inflation=inflation,
-        jitter=jitter,
-    )
     with reported():
-        run_experiment(settings, *files, force=force)
+        from .._files import held
+        from .run import Settings, run_experiment
+
+        settings = Settings(
+            experiment=experiment,
+            filters=tuple(names),
+            members=members,
+            cycles=cycles,
+            seed=seed,
+            x64=x64,
+            state_bandwidth=state_bandwidth,
+            obs_bandwidth=obs_bandwidth,
+            tau_max=tau_max,
+            start=start,
+            tolerance=tolerance,
+            kernel_width=kernel_width,
+            inflation=inflation,
+            jitter=jitter,
+        )
+        with held(files[0]):
+            run_experiment(settings, *files, force=force)
 
 
 @app.command()
@@ -155,24 +160,28 @@ def sweep(
     axes = dict(options.axis(text) for text in grid or ())
     if len(axes) < len(grid or ()):
         fail("--grid: each axis once")
-    files = options.files(output, f"{experiment}-{filter_}-sweep", force)
-
-    from .sweep import Settings, run_sweep
-
-    settings = Settings(
-        experiment=experiment,
-        filter=filter_,
-        members=members,
-        cycles=cycles,
-        grid=axes,
-        seeds=options.seeds(seeds),
-        score=score,
-        x64=x64,
-        batch_size=batch_size,
-        memory=None if memory is None else memory * 2**30,
-    )
+    name = f"{experiment}-{filter_}-sweep"
+    # a sweep that was not cleaned up may replace what it had written, see `run_sweep`
+    unfinished = (output / f"{name}{options.PARTIAL}").exists()
+    files = options.files(output, name, force or unfinished)
     with reported("the same command goes on from the finished points"):
-        run_sweep(settings, *files, force=force)
+        from .._files import held
+        from .sweep import Settings, run_sweep
+
+        settings = Settings(
+            experiment=experiment,
+            filter=filter_,
+            members=members,
+            cycles=cycles,
+            grid=axes,
+            seeds=options.seeds(seeds),
+            score=score,
+            x64=x64,
+            batch_size=batch_size,
+            memory=None if memory is None else memory * 2**30,
+        )
+        with held(files[0]):
+            run_sweep(settings, *files, force=force)
 
 
 @app.command()
@@ -189,28 +198,28 @@ def reproduce(
 
     with reported("the same command goes on from the finished ensemble sizes"):
         path = prepare_output(output / f"{experiment}{'-quick' * quick}.json", force=True)
+        from .._files import held
         from ..experiments.plan import Plan
         from .reproduce import run_reproduction
 
         plan = Plan.quick() if quick else Plan()
-        run_reproduction(experiment, plan.of_members(sizes), path)
+        with held(path):
+            run_reproduction(experiment, plan.of_members(sizes), path)
 
 
 def keep_programs() -> None:
     """Let JAX keep compiled programs on disk from one command to the next.
 
     JAX's own variables have the last word: `JAX_COMPILATION_CACHE_DIR` says where, and
-    `JAX_ENABLE_COMPILATION_CACHE=false` switches it off. It reads them when it is imported.
+    `JAX_ENABLE_COMPILATION_CACHE=false` switches it off. It reads them when it is imported. Where
+    there is no home, or none that can be written, nothing is kept.
     """
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kdediff"
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder))
-
-
-def main() -> None:
-    """Run the command line."""
-    keep_programs()
     try:
-        app()
-    except KeyboardInterrupt:
-        errors.print("interrupted; nothing was written")
-        sys.exit(130)
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kdediff"
+        there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    except (RuntimeError, OSError, StopIteration):
+        return
+    # a cache that cannot be written costs time, and nothing else
+    warnings.filterwarnings("ignore", message="Error writing persistent compilation cache")
+    if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder))

@@ -14,12 +14,18 @@ Members = Annotated[int, typer.Option("--members", "-n", min=2, help="Ensemble s
 Cycles = Annotated[
     int | None, typer.Option("--cycles", min=1, help="Cycles (default: the experiment's).")
 ]
-X64 = Annotated[bool, typer.Option("--x64", help="Compute in float64.")]
+X64 = Annotated[
+    bool, typer.Option("--x64", help="Compute in float64 (JAX_ENABLE_X64 does not decide it).")
+]
 Output = Annotated[
     Path, typer.Option("--output", "-o", help="Folder for the results and the picture or tables.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace existing files.")]
 OUTPUT = Path("kdediff-results")
+PARTIAL = ".partial.npz"  # ends the name of the file with a sweep's finished points
+LAST_SEED = 2**32 - 1  # JAX's keys in float32 take the rest modulo 2**32: seeds would repeat
+LAST_SWEPT_SEED = 2**31 - 1  # an axis of a sweep is int32
+MOST_SEEDS = 1_000_000
 
 
 def sizes(text: str | None) -> tuple[int, ...] | None:
@@ -46,17 +52,17 @@ def axis(text: str) -> tuple[str, tuple[float, ...]]:
 
 def seeds(text: str) -> tuple[int, ...]:
     """Return the seeds of FIRST:LAST or of a list with commas."""
+    first, colon, last = text.partition(":")
     try:
-        if ":" in text:
-            first, last = (int(part) for part in text.split(":"))
-            found = tuple(range(first, last))
-        else:
-            found = tuple(int(part) for part in text.split(","))
-        if found and min(found) >= 0:
-            return found
-    except ValueError:
+        found = range(int(first), int(last)) if colon else [int(part) for part in text.split(",")]
+        if 0 < len(found) <= MOST_SEEDS and 0 <= min(found) <= max(found) <= LAST_SWEPT_SEED:
+            return tuple(found)
+    except (ValueError, OverflowError):  # the second: a range longer than a machine word counts
         pass
-    fail(f"--seeds: expected FIRST:LAST or a list with commas, 0 or more, got {text!r}")
+    fail(
+        f"--seeds: expected FIRST:LAST or a list with commas, from 0 to {LAST_SWEPT_SEED} and at "
+        f"most {MOST_SEEDS} of them, got {text!r}"
+    )
 
 
 def files(folder: Path, name: str, force: bool) -> tuple[Path, Path]:

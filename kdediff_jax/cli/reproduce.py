@@ -5,15 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast
 
+import jax
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from .. import experiments
+from .. import _files, experiments
 from ..experiments import records, tables
 from ..experiments.plan import Plan
 from ..experiments.records import Record
 from ..experiments.reproduction import reproduce
 from ..sweeping import use_every_core
+from .messages import console as new_console
+from .messages import say
 
 
 def run_reproduction(name: str, plan: Plan, path: Path) -> None:
@@ -23,24 +27,25 @@ def run_reproduction(name: str, plan: Plan, path: Path) -> None:
         ValueError: the file belongs to another experiment or plan.
     """
     use_every_core()
+    jax.config.update("jax_enable_x64", False)  # whatever the environment says: one file, one type
     experiment = experiments.load(name)
     earlier = records.read(path, name, plan.as_record())
-    console = Console()
+    console = new_console()
     if earlier:
-        console.print(f"going on from {path}: N = {', '.join(earlier['members'])} done")
+        say(f"going on from {path}: N = {', '.join(earlier['members'])} done", console)
     with console.status("starting") as status:
         record = reproduce(
             experiment,
             plan,
-            report=status.update,
+            report=lambda line: status.update(Text(line)),
             finished=lambda record: records.save(record, plan.as_record(), path),
             record=earlier,
         )
     # as it is stored, so that a table of this call is that of the file
     record = cast(Record, records.plain(record))
     _show(console, record)
-    path.with_suffix(".md").write_text(tables.markdown(record))
-    console.print(f"results  {path}\nall tables  {path.with_suffix('.md')}", highlight=False)
+    _files.replace(path.with_suffix(".md"), tables.markdown(record).encode())
+    say(f"results  {path}\nall tables  {path.with_suffix('.md')}", console)
 
 
 def _show(console: Console, record: Record) -> None:

@@ -13,8 +13,9 @@ import jax.numpy as jnp
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
-from .. import experiments
+from .. import experiments, plots
 from ..analysis.base import AbstractAnalysis
 from ..experiments import run as running
 from ..experiments.experiment import Experiment
@@ -22,9 +23,12 @@ from ..experiments.filters import Setting, settings_of
 from ..experiments.scores import score
 from ..samplers import ProbabilityFlow, per_member_pid
 from ..schedules import VarianceExploding
-from .run_files import Comparison, Finished, draw, write
+from .messages import console as new_console
+from .messages import say
+from .run_files import Comparison, Finished, drawn, write
 
 FILTER_OPTIONS = ("state_bandwidth", "obs_bandwidth", "kernel_width", "inflation", "jitter")
+TOLERATED = 0.1  # share of failed cycles that the exit status does not tell
 COLUMNS = (
     *("filter", "W2", "energy", "CRPS", "RMSE", "spread", "rank p", "ESS", "steps"),
     *("compile s", "run s"),
@@ -56,25 +60,36 @@ def run_experiment(settings: Settings, result_file: Path, picture: Path, *, forc
 
     Raises:
         ValueError: a number out of range, or an option that none of the filters uses.
-        RuntimeError: no filter got through all cycles.
+        RuntimeError: a filter failed in many of its cycles; the files are written all the same.
     """
-    if settings.x64:
-        jax.config.update("jax_enable_x64", True)
+    jax.config.update("jax_enable_x64", settings.x64)  # whatever the environment says
     experiment = experiments.load(settings.experiment)
     chosen = settings.filters or experiment.default_filters
     settings = dataclasses.replace(settings, filters=chosen)
     filters = _filters(experiment, settings)
-    console = Console()
+    console = new_console()
     comparison = _run(experiment, settings, filters, console)
     console.print(_table(comparison, settings.members))
     for name, finished in comparison.done.items():
         if finished.scores.failed:
-            console.print(f"[yellow]{name}: {finished.scores.failed} cycles failed[/]; the first:")
-            console.print(f"  {_reason(finished.run)}", highlight=False)
+            text = Text(f"{name}: {finished.scores.failed} cycles failed", style="yellow")
+            console.print(text.append("; the first:", style="default"))
+            console.print(f"  {_reason(finished.run)}")
     used = dataclasses.asdict(settings)
+    figure = drawn(comparison)  # before the result: a kill in between would leave one without it
     write(comparison, used, seed=settings.seed, path=result_file, force=force)
-    draw(comparison, path=picture, force=force)
-    console.print(f"results  {result_file}\npicture  {picture}", highlight=False)
+    plots.save(figure, picture, force=force)
+    say(f"results  {result_file}\npicture  {picture}", console)
+    _refuse_many_failures(comparison)
+
+
+def _refuse_many_failures(comparison: Comparison) -> None:
+    """Raise RuntimeError, naming the filters, where more cycles failed than can be tolerated."""
+    cycles = len(comparison.twin.ys)
+    failed = {name: finished.scores.failed for name, finished in comparison.done.items()}
+    many = [f"{name} in {n}" for name, n in failed.items() if n > TOLERATED * cycles]
+    if many:
+        raise RuntimeError(f"of {cycles} cycles failed {', '.join(many)}; the files are written")
 
 
 def _filters(experiment: Experiment, settings: Settings) -> dict[str, AbstractAnalysis]:
@@ -132,13 +147,12 @@ def _run(
     dtype = jnp.dtype(jnp.float64 if settings.x64 else jnp.float32)
     twin = experiment.twin(settings.seed, settings.members, cycles, dtype)
     console.print(
-        f"[bold]{experiment.name}[/]: {experiment.summary}\n"
-        f"{cycles} cycles, {settings.members} members, seed {settings.seed}, {dtype.name} on "
-        f"{jax.devices()[0].device_kind}",
-        highlight=False,
+        Text(experiment.name, style="bold").append(f": {experiment.summary}\n", style="not bold")
+        + f"{cycles} cycles, {settings.members} members, seed {settings.seed}, {dtype.name} on "
+        f"{jax.devices()[0].device_kind}"
     )
     columns = (
-        TextColumn("{task.description:<24}"),
+        TextColumn("{task.description:<24}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from ..experiments.experiment import Experiment, Twin
 from ..experiments.run import Run, most_bimodal
 from ..experiments.scores import Scores
 from ..results.netcdf import Variable
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 REFERENCE_WRITTEN = 1000  # draws of the reference posterior per cycle
 INFO_FIELDS = ("ess", "num_steps", "num_rejected", "ok", "num_masked")
@@ -103,8 +106,8 @@ def _of_scores(done: Mapping[str, Finished]) -> dict[str, Variable]:
     return variables
 
 
-def draw(comparison: Comparison, *, path: Path, force: bool) -> None:
-    """Draw the trajectories and the ensembles at the most bimodal moment."""
+def drawn(comparison: Comparison) -> Figure:
+    """Return the picture: trajectories, and the ensembles at the most bimodal moment."""
     experiment, posterior, done = comparison.experiment, comparison.posterior, comparison.done
     shown = list(experiment.shown)
     first, names = shown[0], [experiment.coordinates[j] for j in shown]
@@ -114,7 +117,7 @@ def draw(comparison: Comparison, *, path: Path, force: bool) -> None:
     moment = most_bimodal(largest, first)
     bands = {n: np.nanquantile(e[:, :, first], [0.05, 0.95], axis=1) for n, e in ensembles.items()}
     score_name, field = ("energy score", "energy_score") if posterior is None else ("W2", "w2")
-    figure = plots.overview(
+    return plots.overview(
         comparison.times,
         truth[:, first],
         {n: np.asarray(d.run.result.info.mean)[:, first] for n, d in done.items()},
@@ -130,4 +133,3 @@ def draw(comparison: Comparison, *, path: Path, force: bool) -> None:
         coordinate=names[0],
         coordinates=tuple(names),
     )
-    plots.save(figure, path, force=force)

@@ -16,12 +16,16 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from .. import experiments, plots, results
 from ..experiments import sweeps
 from ..experiments.records import Point
 from ..experiments.sweeps import ExperimentRun
 from ..sweeping import SweepResult, best_point, smallest, sweep, use_every_core
+from .messages import console as new_console
+from .messages import say
+from .options import PARTIAL
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -60,16 +64,22 @@ class Job(NamedTuple):
 def run_sweep(settings: Settings, result_file: Path, picture: Path, *, force: bool) -> None:
     """Run or go on with a sweep; write the files when every point is done.
 
+    A call that was killed between the files and the removal of the finished points is ended: its
+    own files are written again.
+
     Raises:
+        FileExistsError: the files are there, are of another sweep, and may not be replaced.
         ValueError: an unknown axis or score, a damaged or foreign partial file.
         RuntimeError: no point got through all seeds.
     """
     use_every_core()
-    if settings.x64:
-        jax.config.update("jax_enable_x64", True)
-    console = Console()
+    jax.config.update("jax_enable_x64", settings.x64)  # whatever the environment says
+    console = new_console()
     job = _job(settings, console)
-    partial = result_file.with_suffix(".partial.npz")
+    partial = result_file.with_name(result_file.stem + PARTIAL)
+    force = force or (partial.exists() and _is_of(result_file, settings, job))
+    for file in (result_file, picture):
+        results.prepare_output(file, force=force)
     result = _swept(settings, job, partial, console)
     try:
         chosen, means = best_point(result, job.score)
@@ -81,8 +91,8 @@ def run_sweep(settings: Settings, result_file: Path, picture: Path, *, force: bo
     results.write(data, result_file, force=force)
     title = f"{job.run.experiment.name}, {settings.filter}"
     plots.save(_heat_map(result, job.score, chosen, means, title), picture, force=force)
-    partial.unlink()
-    console.print(f"results  {result_file}\npicture  {picture}", highlight=False)
+    partial.unlink(missing_ok=True)
+    say(f"results  {result_file}\npicture  {picture}", console)
 
 
 def _job(settings: Settings, console: Console) -> Job:
@@ -103,10 +113,12 @@ def _job(settings: Settings, console: Console) -> Job:
         raise ValueError(f"--score: expected one of {', '.join(shapes)}, got {score!r}")
     job = Job(run, {**grid, "seed": settings.seeds}, cycles, score)
     console.print(
-        f"[bold]{experiment.name}[/], {settings.filter}: {job.points} points "
-        f"({' × '.join(f'{len(v)} {n}' for n, v in job.axes.items())}), {settings.members} "
-        f"members, {cycles} cycles, {jax.device_count()} × {jax.devices()[0].device_kind}",
-        highlight=False,
+        Text(experiment.name, style="bold").append(
+            f", {settings.filter}: {job.points} points "
+            f"({' × '.join(f'{len(v)} {n}' for n, v in job.axes.items())}), {settings.members} "
+            f"members, {cycles} cycles, {jax.device_count()} × {jax.devices()[0].device_kind}",
+            style="not bold",
+        )
     )
     return job
 
@@ -114,7 +126,7 @@ def _job(settings: Settings, console: Console) -> Job:
 def _swept(settings: Settings, job: Job, partial: Path, console: Console) -> SweepResult:
     """Run the sweep with a progress bar; finished points are kept in the partial file."""
     if partial.exists():
-        console.print(f"going on from {partial}", highlight=False)
+        say(f"going on from {partial}", console)
     columns = (TextColumn("sweep"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("sweep", total=job.points)
@@ -133,11 +145,11 @@ def _report(result: SweepResult, job: Job, means: np.ndarray, console: Console) 
     console.print(_table(result, job.score, means))
     failed = int(np.sum(result.values["failed"] > 0))
     if failed:
-        console.print(f"[yellow]{failed} of {job.points} points failed[/] (NaN in the file)")
+        text = Text(f"{failed} of {job.points} points failed", style="yellow")
+        console.print(text.append(" (NaN in the file)", style="default"))
     console.print(
         f"compile {result.compile_seconds:.1f} s, run {result.run_seconds:.1f} s, batches of "
-        f"{result.batch_size} on {result.num_devices} devices",
-        highlight=False,
+        f"{result.batch_size} on {result.num_devices} devices"
     )
 
 
@@ -145,10 +157,8 @@ def _attributes(
     settings: Settings, job: Job, result: SweepResult, chosen: Point
 ) -> dict[str, str | int | float]:
     """Return the attributes of the result's file."""
-    grid = {axis: values for axis, values in job.axes.items() if axis != "seed"}
-    used = {**dataclasses.asdict(settings), "grid": grid, "cycles": job.cycles}
     return {
-        **results.provenance(used, seed=settings.seeds[0]),
+        **_origin(settings, job),
         "batch_size": result.batch_size,
         "num_devices": result.num_devices,
         "compile_seconds": result.compile_seconds,
@@ -156,6 +166,23 @@ def _attributes(
         "selected_by": f"mean {job.score} over seeds",
         "selected": json.dumps(chosen),
     }
+
+
+def _origin(settings: Settings, job: Job) -> dict[str, str | int | float]:
+    """Return the provenance of a sweep: all its settings, the experiment's grid among them."""
+    grid = {axis: values for axis, values in job.axes.items() if axis != "seed"}
+    used = {**dataclasses.asdict(settings), "grid": grid, "cycles": job.cycles}
+    return results.provenance(used, seed=settings.seeds[0])
+
+
+def _is_of(file: Path, settings: Settings, job: Job) -> bool:
+    """Return whether a file is this very sweep's, and not one that must be kept."""
+    try:
+        attrs, origin = results.read(file).attrs, _origin(settings, job)
+    except (ValueError, OSError):
+        return False
+    same = ("kdediff_jax", "commit", "settings")
+    return all(attrs.get(name) == origin[name] for name in same)
 
 
 def _check_axes(grid: Mapping[str, tuple[float, ...]], filter_name: str) -> None:

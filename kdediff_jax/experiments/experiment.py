@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from .._checks import count
+from .._checks import seed as seed_in_range
 from .._typing import Array, Float, Key
 from ..analysis.base import AbstractAnalysis
 from ..dynamics.base import AbstractDynamics
@@ -122,6 +123,7 @@ class Experiment:
 
         Truth and measurements depend on the seed alone, not on the number of members.
         """
+        seed_in_range("seed", seed)
         count("members", members, 2)
         count("num_cycles", num_cycles)
         state_key, run_key = jax.random.split(jax.random.fold_in(jax.random.key(seed), 1))

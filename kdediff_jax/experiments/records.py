@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NotRequired, TypeAlias, TypedDict, TypeVar, cast
 
-from .. import results
+from .. import _files, results
 
 Value = TypeVar("Value")
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | float | None"
@@ -91,9 +91,7 @@ def save(record: Record, plan: PlanRecord, path: Path) -> None:
     """Write the record with the provenance of this call, whole or not at all."""
     origin = results.provenance(plan, seed=plan["scoring"][0])
     whole = plain({**record, "provenance": origin})
-    partial = path.with_name(f".{path.name}.part")
-    partial.write_text(json.dumps(whole, indent=1, allow_nan=False) + "\n")
-    partial.replace(path)
+    _files.replace(path, (json.dumps(whole, indent=1, allow_nan=False) + "\n").encode())
 
 
 def read(path: Path, experiment: str, plan: PlanRecord) -> Record | None:
@@ -107,7 +105,7 @@ def read(path: Path, experiment: str, plan: PlanRecord) -> Record | None:
     if not path.exists():
         return None
     try:
-        record = json.loads(path.read_text())
+        record = json.loads(path.read_text(encoding="utf-8"))
         same = record["experiment"], {**record["plan"], "members": None}
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not a reproduction's record ({error}); it is kept") from error

@@ -10,6 +10,8 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from .._checks import seed as seed_in_range
+from .._interrupts import undisturbed
 from .._typing import Array, Float
 from ..analysis.base import AbstractAnalysis
 from ..analysis.sir import SIR
@@ -45,13 +47,14 @@ def run_filter(
 
     The program is compiled before it runs, so that the two times are apart.
     """
+    seed_in_range("seed", seed)
     num_cycles = twin.ys.shape[0]
     chunk = _chunk(num_cycles)
     state = init(jax.random.fold_in(jax.random.key(seed), 2), twin.ensemble)
 
     modules = (experiment.dynamics, experiment.observation, analysis)
     begin = time.perf_counter()
-    compiled = _advance.lower(state, modules, twin.ys[:chunk], save).compile()
+    compiled = undisturbed(_advance.lower(state, modules, twin.ys[:chunk], save).compile)
     middle = time.perf_counter()
     parts = []
     for start in range(0, num_cycles, chunk):
@@ -101,7 +104,7 @@ def reference(
         experiment,
         SIR(resampling="multinomial"),
         big,
-        seed + 1_000_003,  # apart from the filters' own random numbers
+        (seed + 1_000_003) % 2**32,  # apart from the filters' own random numbers
         save=save_subset,
         progress=progress,
     )

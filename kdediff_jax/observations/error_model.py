@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from .._typing import Array, Float, Key, Scalar, like
 from ..numerics import dot, linear_fit, split_missing
 from .additive import AbstractAdditive
-from .base import AbstractLikelihood, AbstractObservation
+from .base import AbstractLikelihood, AbstractObservation, measure
 
 
 class ErrorModel(NamedTuple):
@@ -80,19 +80,17 @@ def from_replicates(
     The keys belong to the member: a member that moves meets the same noise.
 
     Raises:
-        ValueError: `sample` does not return a vector.
+        TypeError: `sample` returns None, a tuple or integers.
+        ValueError: `sample` does not return a vector of at least one component.
     """
     keys = jax.random.split(key, (forecast.shape[0], replicates))
 
     def simulate(points: Array) -> Array:
-        replicated = jax.vmap(lambda k, x: observation.sample(k, x, t), in_axes=(0, None))
-        return jax.vmap(replicated)(keys, points)
+        replicated = jax.vmap(lambda k, x: measure(observation, k, x, t), in_axes=(0, None))
+        # the same noise again, on purpose: `clone` says so to JAX's checker
+        return jax.vmap(replicated)(jax.random.clone(keys), points)
 
     simulated = simulate(forecast)
-    if simulated.ndim != 3:
-        raise ValueError(
-            f"observation: expected `sample` to return a vector (m,), got {simulated.shape[2:]}"
-        )
     deviations = simulated - jnp.mean(simulated, axis=1, keepdims=True)
     covariance = _pooled(deviations, replicates / (replicates - 1))
     covariance = _floored(covariance, simulated.reshape(-1, simulated.shape[2]))

@@ -1,8 +1,8 @@
 """What all figures share: colours, canvas, axis limits, and saving."""
 
 import contextlib
+import io
 import os
-import secrets
 import textwrap
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from .. import _files
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,14 +83,9 @@ def save(figure: "Figure", path: str | os.PathLike[str], *, force: bool = False)
     if target.exists() and not force:
         raise FileExistsError(f"{target} exists; choose another name or pass --force (force=True)")
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-    try:
-        figure.savefig(partial, format="png")
-        os.replace(partial, target)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            partial.unlink()
-    return target
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    return _files.replace(target, content.getbuffer())
 
 
 def style() -> contextlib.AbstractContextManager[None]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
+import io
 import json
-import os
-import secrets
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -13,18 +11,28 @@ from typing import Any
 import jax
 import numpy as np
 
+from .. import _files
 from .grid import Axes
 
 FORMAT = "kdediff_jax sweep"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 2: says which function it is of
 
 Header = dict[str, Any]
+_FUNCTION_HINT = ", a digest of its compiled code and of the arrays that it holds"
 # What must agree, in the order in which a difference is reported.
-_IDENTITY = ("axes", "fingerprint", "tree", "leaves", "num_devices", "batch_size")
+_IDENTITY = ("axes", "fingerprint", "tree", "leaves", "num_devices", "function", "batch_size")
 
 
-def identity(axes: Axes, fingerprint: str, shapes: Any, num_devices: int) -> Header:
-    """Describe a sweep, all but its batch size, as JSON gives it back."""
+def identity(axes: Axes, fingerprint: str, shapes: Any, num_devices: int, function: str) -> Header:
+    """Describe a sweep, all but its batch size, as JSON gives it back.
+
+    Args:
+        axes: The grid.
+        fingerprint: What the user wants to agree as well.
+        shapes: Shapes and dtypes of the scores of one point.
+        num_devices: Devices that share a batch.
+        function: What the function does, see `Program.identity`.
+    """
     leaves, tree = jax.tree_util.tree_flatten_with_path(shapes)
     header = {
         "axes": [[name, str(axis.dtype), axis.tolist()] for name, axis in axes.items()],
@@ -34,6 +42,7 @@ def identity(axes: Axes, fingerprint: str, shapes: Any, num_devices: int) -> Hea
             [jax.tree_util.keystr(path), str(leaf.dtype), leaf.shape] for path, leaf in leaves
         ],
         "num_devices": num_devices,
+        "function": function,
     }
     return json.loads(json.dumps(header))
 
@@ -44,16 +53,9 @@ def write(path: Path, header: Header, finished: int, leaves: list[np.ndarray]) -
     total = _num_points(header)
     known = min(finished * header["batch_size"], total)
     arrays = {f"leaf_{i}": leaf[:known] for i, leaf in enumerate(leaves)}
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        with open(partial, "xb") as file:
-            np.savez(file, header=np.array(json.dumps({**header, **own})), **arrays)  # pyright: ignore[reportArgumentType]
-            file.flush()
-            os.fsync(file.fileno())  # a power cut must not leave a renamed but empty file
-        os.replace(partial, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            partial.unlink()
+    content = io.BytesIO()
+    np.savez(content, header=np.array(json.dumps({**header, **own})), **arrays)  # pyright: ignore[reportArgumentType]
+    _files.replace(path, content.getbuffer())
 
 
 def read(path: Path) -> tuple[Header, list[np.ndarray]] | None:
@@ -74,6 +76,8 @@ def read(path: Path) -> tuple[Header, list[np.ndarray]] | None:
             if header["version"] > FORMAT_VERSION:
                 version = header["version"]
                 raise ValueError(f"version {version}, this one reads up to {FORMAT_VERSION}")
+            if header["version"] < 2:
+                raise ValueError("it is of an older kdediff_jax and does not say of which function")
             leaves = [archive[f"leaf_{i}"] for i in range(len(header["leaves"]))]
             known = min(header["finished_batches"] * header["batch_size"], _num_points(header))
             for i, (name, dtype, shape) in enumerate(header["leaves"]):
@@ -93,9 +97,10 @@ def refuse_other(path: Path, stored: Header, wanted: Header) -> None:
     for key in _IDENTITY:
         if key in wanted and stored.get(key) != wanted[key]:
             there, here = _first_difference(key, stored.get(key), wanted[key])
+            hint = _FUNCTION_HINT if key == "function" else ""
             raise ValueError(
                 f"checkpoint: {path} belongs to another sweep: {key} is {there} there, {here} here"
-                " (give another path or remove the file)"
+                f"{hint} (give another path or remove the file)"
             )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import math
 import os
 from collections.abc import Callable
@@ -11,9 +12,11 @@ from typing import Any, TypeAlias
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from .._interrupts import undisturbed
 from .grid import Axes
 
 CPU_POINTS = 4  # per device and batch: a core gains little from more, and lockstep costs
@@ -54,9 +57,24 @@ class Program:
         batch = jax.eval_shape(self._batched, self._held, self._inputs(self._num_devices))
         return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), batch)
 
+    def identity(self) -> str:
+        """Return a digest of what the function computes: its program and the arrays that it holds.
+
+        The program is the one that XLA is given for a point per device, with every number that the
+        function read from outside, so that another function, or other data, gives another digest.
+        """
+        lowered = self._batched.lower(self._held, self._inputs(self._num_devices))
+        digest = hashlib.sha256(lowered.as_text().encode())
+        for leaf in jax.tree.leaves(self._held):
+            bare = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+            array = np.asarray(jax.random.key_data(leaf) if bare else leaf)
+            digest.update(f"{leaf.dtype} {array.shape}".encode() + array.tobytes())
+        return digest.hexdigest()[:16]
+
     def compile(self, batch_size: int) -> Any:
         """Return the executable for batches of this size; jax keeps those it has made."""
-        compiled = self._batched.lower(self._held, self._inputs(batch_size)).compile()
+        lowered = self._batched.lower(self._held, self._inputs(batch_size))
+        compiled = undisturbed(lowered.compile)
         return functools.partial(compiled, self._held)
 
     def bytes(self, batch_size: int) -> int:

@@ -13,6 +13,8 @@ import jax
 import numpy as np
 
 from .._checks import count, positive
+from .._files import clear_abandoned
+from .._interrupts import heard
 from . import checkpoint as files
 from .grid import check_axes, combinations, readable, slice_points
 from .program import Device, Program, Run, choose_batch
@@ -21,6 +23,7 @@ from .result import SweepResult
 SAVE_SECONDS = 5.0
 
 
+@heard()
 def sweep(
     run: Run,
     grid: Mapping[str, Any],
@@ -55,10 +58,13 @@ def sweep(
         devices: Devices to spread each batch over, each running its own loop; all local ones by
             default, and never more than there are points.
         checkpoint: File to keep finished batches in and to go on from: an interrupted sweep loses
-            the batch at work and at most 5 seconds. Continued only by the same grid, fingerprint,
+            the batch at work and at most 5 seconds. Continued only by the same function (its
+            program for XLA, the numbers in it and the arrays that it holds), grid, fingerprint,
             scores, batch size (adopted where none is given) and number of devices, so that the
             result is that of an uninterrupted sweep, bit for bit. Never removed here.
-        fingerprint: What else must agree to continue: settings, seeds and versions behind `run`.
+        fingerprint: What else must agree to continue, because the program does not show it: what
+            a host callback does or reads, the kind of device, the versions of jaxlib and drivers.
+            Settings and data that `run` closes over are in the program, and need not be here.
         progress: Called with the numbers of finished and of all points after each batch.
 
     Returns:
@@ -84,7 +90,8 @@ def sweep(
     shapes = program.shapes()
     if not jax.tree.leaves(shapes):
         raise ValueError("run: expected at least one score, got none")
-    header = files.identity(axes, fingerprint, shapes, len(used))
+    function = "" if checkpoint is None else program.identity()
+    header = files.identity(axes, fingerprint, shapes, len(used), function)
     record = _Record(checkpoint, header, shapes, total, batch_size)
     if record.batch_size is None:
         record.batch_size = choose_batch(program, total, used, memory)
@@ -154,6 +161,8 @@ class _Record:
         leaves = jax.tree.leaves(shapes)
         self.leaves = [np.zeros((total, *leaf.shape), leaf.dtype) for leaf in leaves]
         self.finished, self.saved, self.saved_at = 0, -1, 0.0
+        if self.path is not None:
+            clear_abandoned(self.path)
         stored = None if self.path is None else files.read(self.path)
         if self.path is not None and stored is not None:
             self._go_on(self.path, *stored)

@@ -149,7 +149,8 @@ def test_another_number_is_the_same_program(name):
     @eqx.filter_jit
     def program(scheme):
         traced.append(None)
-        return [jnp.sum(x) for x in jax.tree.leaves(scheme) if eqx.is_inexact_array(x)]
+        leaves = [x for x in jax.tree.leaves(scheme) if eqx.is_inexact_array(x)]
+        return [jnp.sum(jnp.arctan(x)) for x in leaves]  # a threshold may be infinite
 
     before, after = program(scheme), program(other)
     assert len(traced) == 1 and sum(before) != sum(after)

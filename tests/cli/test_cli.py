@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import equinox as eqx
+import jax
 import numpy as np
 import pytest
+import typer
 from typer.testing import CliRunner
 
-from kdediff_jax import results
+from kdediff_jax import _files, results
+from kdediff_jax.cli import interrupts
 from kdediff_jax.cli.app import app, keep_programs
+from kdediff_jax.cli.messages import reported
 from kdediff_jax.experiments import CATALOGUE, FILTERS
+from kdediff_jax.experiments import run as running
 
 QUICK = ["--cycles", "4", "-n", "20"]
 
@@ -195,6 +203,133 @@ def test_existing_results_need_force(invoke, tmp_path):
     shown = invoke("run", "toy-bimodal", *QUICK, "-f", "enkf", "-o", tmp_path, "--force")
     assert shown.exit_code == 0, shown.output
     assert results.read(tmp_path / "toy-bimodal.nc").sizes["cycle"] == 4
+
+
+def test_names_are_printed_as_they_are(invoke, tmp_path):
+    """Brackets are rich's markup, and colons its emoji."""
+    folder = tmp_path / "run[old] :smile: [bold]"
+    shown = invoke("run", "toy-bimodal", *QUICK, "-f", "enkf", "-o", folder)
+    assert shown.exit_code == 0, shown.output
+    assert f"results  {folder / 'toy-bimodal.nc'}" in shown.output
+    assert f"picture  {folder / 'toy-bimodal.png'}" in shown.output
+    (tmp_path / "a[").write_text("")
+    shown = invoke("run", "toy-bimodal", "-o", tmp_path / "a[" / "b]")
+    assert shown.exit_code == 2 and f"{tmp_path}/a[ is not a folder" in shown.output
+    for arguments in (["run", "a[/b]"], ["run", "toy-bimodal", "-f", "a[/b]"]):
+        shown = invoke(*arguments, "-o", tmp_path / "none")
+        assert shown.exit_code == 2 and "'a[/b]'" in shown.output
+
+
+def test_seeds_that_jax_would_repeat_are_refused(invoke, tmp_path):
+    for seed in (2**32, 2**64, -1):
+        shown = invoke("run", "toy-bimodal", "--seed", seed, "-o", tmp_path)
+        assert shown.exit_code == 2 and "--seed" in shown.output
+    assert not list(tmp_path.iterdir())
+    shown = invoke("run", "toy-bimodal", *QUICK, "-f", "enkf", "--seed", 2**32 - 1, "-o", tmp_path)
+    assert shown.exit_code == 0, shown.output
+
+
+def test_the_option_alone_decides_the_precision(invoke, tmp_path):
+    """JAX_ENABLE_X64=1 would draw another truth for the same seed."""
+    command = ("run", "lorenz63-full", *QUICK, "-f", "enkf", "-o")
+    assert invoke(*command, tmp_path / "a").exit_code == 0
+    jax.config.update("jax_enable_x64", True)  # what the variable does
+    try:
+        assert invoke(*command, tmp_path / "b").exit_code == 0
+    finally:
+        jax.config.update("jax_enable_x64", False)
+    first, second = (results.read(tmp_path / folder / "lorenz63-full.nc") for folder in "ab")
+    for name in ("truth", "measurement", "analysis"):
+        np.testing.assert_array_equal(first[name], second[name])
+    assert second.attrs["x64"] == 0
+
+
+@pytest.mark.parametrize(("failed", "status"), [(0, 0), (4, 0), (5, 1), (33, 1)])
+def test_many_failed_cycles_end_in_a_status(invoke, tmp_path, monkeypatch, failed, status):
+    whole = running.run_filter
+
+    def failing(*args, **kwargs):
+        run = whole(*args, **kwargs)
+        ok = np.arange(40) >= failed
+        return run._replace(result=eqx.tree_at(lambda result: result.info.ok, run.result, ok))
+
+    monkeypatch.setattr(running, "run_filter", failing)
+    command = ("run", "linear-gaussian", "--cycles", 40, "-n", 20, "-f", "enkf", "-o", tmp_path)
+    shown = invoke(*command)
+    assert shown.exit_code == status, shown.output
+    assert (f"error: of 40 cycles failed enkf in {failed}; the" in shown.output) == (status == 1)
+    data = results.read(tmp_path / "linear-gaussian.nc")
+    assert int((data["ok"] == 0).sum()) == failed and (tmp_path / "linear-gaussian.png").exists()
+
+
+def test_two_runs_of_one_name_are_noticed_at_once(invoke, tmp_path, monkeypatch):
+    with _files.held(tmp_path / "toy-bimodal.nc"):
+        shown = invoke("run", "toy-bimodal", *QUICK, "-o", tmp_path)
+        assert shown.exit_code == 1 and "another process is at work on" in shown.output
+        assert "cycles, " not in shown.output  # nothing had begun
+        assert invoke("run", "linear-gaussian", *QUICK, "-f", "enkf", "-o", tmp_path).exit_code == 0
+
+
+def kdediff(*arguments, before="", **options):
+    """Start the command in a process of its own, without the cache of programs."""
+    code = (
+        f"{before}\nimport sys; from kdediff_jax.cli import main; sys.argv[0] = 'kdediff'; main()"
+    )
+    environment = {**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "false", "JAX_PLATFORMS": "cpu"}
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, **options,
+    )  # fmt: skip
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a limit on the size of files")
+def test_a_full_disk_is_one_line_and_the_old_file_stays(tmp_path):
+    (tmp_path / "toy-bimodal.nc").write_bytes(b"precious")
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))"
+    command = ("run", "toy-bimodal", "--cycles", 50, "-n", 50, "-f", "enkf", "--force")
+    with kdediff(*command, "-o", tmp_path, before=limit) as process:
+        _, said = process.communicate()
+    assert process.returncode == 1
+    assert said.startswith("error: ") and said.count("\n") == 1 and "toy-bimodal.nc" in said
+    assert (tmp_path / "toy-bimodal.nc").read_bytes() == b"precious"
+    assert [path.name for path in tmp_path.iterdir()] == ["toy-bimodal.nc"]
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1.0, 3.0])
+def test_an_interrupt_ends_with_130_and_no_crash(tmp_path, seconds):
+    """While programs compile and run: after the first line that the run prints."""
+    with kdediff("run", "lorenz63-z", "-n", 100, "-o", tmp_path) as process:
+        assert "lorenz63-z" in process.stdout.readline()
+        time.sleep(seconds)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said == "interrupted; nothing was written\n"
+    assert not list(tmp_path.iterdir())
+
+
+def test_errors_after_an_interrupt_are_the_interrupt(monkeypatch, capsys):
+    monkeypatch.setattr(interrupts, "came", lambda: True)
+    with pytest.raises(typer.Exit) as stop, reported():
+        raise RuntimeError("INTERNAL: CpuCallback error: KeyboardInterrupt")
+    assert stop.value.exit_code == 130
+    assert capsys.readouterr().err == "interrupted; nothing was written\n"
+
+
+def test_no_home_no_cache(monkeypatch, tmp_path):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "to be restored")
+    for variable in ("XDG_CACHE_HOME", "JAX_COMPILATION_CACHE_DIR"):
+        monkeypatch.delenv(variable, raising=False)
+    keep_programs()
+    assert "JAX_COMPILATION_CACHE_DIR" not in os.environ
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))  # nothing can be kept below it
+    keep_programs()
+    assert "JAX_COMPILATION_CACHE_DIR" not in os.environ
 
 
 def test_programs_are_kept_in_the_cache_unless_jax_is_told_otherwise(monkeypatch, tmp_path):

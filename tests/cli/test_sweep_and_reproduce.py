@@ -95,6 +95,29 @@ def test_an_interrupted_sweep_gives_the_same_file(invoke, tmp_path, monkeypatch)
     assert sorted(p.suffix for p in halved.iterdir()) == [".nc", ".png"]
 
 
+def test_a_sweep_killed_before_its_clean_up_is_finished_by_the_same_command(
+    invoke, tmp_path, monkeypatch
+):
+    def killed(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sweep_command.plots, "save", killed)
+        assert invoke(*SWEEP, "-o", tmp_path).exit_code == 130
+    stem = "linear-gaussian-kde-mixture-sweep"
+    assert sorted(p.suffix for p in tmp_path.iterdir()) == [".nc", ".npz"]
+    first = results.read(tmp_path / f"{stem}.nc")
+    other = ("sweep", "linear-gaussian", "-f", "kde-mixture", "-n", "11", "--cycles", "3")
+    shown = invoke(*other, "--seeds", "0:3", "-g", "state_bandwidth=0.1", "-o", tmp_path)
+    assert shown.exit_code == 2 and "exists" in shown.output  # that file is not this sweep's
+    assert results.read(tmp_path / f"{stem}.nc").identical(first)
+    shown = invoke(*SWEEP, "-o", tmp_path)
+    assert shown.exit_code == 0, shown.output
+    assert sorted(p.suffix for p in tmp_path.iterdir()) == [".nc", ".png"]
+    shown = invoke(*SWEEP, "-o", tmp_path)
+    assert shown.exit_code == 2 and "exists" in shown.output  # finished now: --force, or nothing
+
+
 @pytest.mark.parametrize("content", [b"not a sweep", b""])
 def test_a_foreign_partial_file_is_refused_and_kept(invoke, tmp_path, content):
     partial = tmp_path / "linear-gaussian-kde-mixture-sweep.partial.npz"
@@ -119,6 +142,9 @@ def test_a_foreign_partial_file_is_refused_and_kept(invoke, tmp_path, content):
         (["sweep", "linear-gaussian", "-g", "tau_max=1", "-g", "tau_max=2"], "each axis once"),
         (["sweep", "linear-gaussian", "--seeds", "5:2"], "--seeds: expected"),
         (["sweep", "linear-gaussian", "--seeds", "-1"], "--seeds: expected"),
+        (["sweep", "linear-gaussian", "--seeds", "0,2147483648"], "--seeds: expected"),
+        (["sweep", "linear-gaussian", "--seeds", "0:99999999999"], "--seeds: expected"),
+        (["sweep", "linear-gaussian", "--seeds", f"0:{10**30}"], "--seeds: expected"),
         (["sweep", "linear-gaussian", "--cycles", "2", "--seeds", "0", "--score", "rmsee"],
          "--score: expected one of"),
         (["reproduce", "lorenz63z"], "Did you mean lorenz63-z?"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 
 import jax
 import jax.numpy as jnp
@@ -47,6 +48,41 @@ def synthetic_record():
             "20": {"chosen": chosen, "filters": {"kde": entry(None, 2)}},
         },
     }
+
+
+def test_the_references_of_all_seeds_are_one_program():
+    """One for each would fill the process's memory maps after a thousand seeds, and end it."""
+    experiment = experiments.load("linear-gaussian")
+    experiment.exact.clear_cache()
+    found = sweeps.references(experiment, (0, 1, 2), 4, draws=5)
+    assert found.draws.shape == (3, 4, 5, 2) and experiment.exact._cache_size() == 1
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 2**70])
+def test_seeds_that_jax_would_repeat_are_refused(seed):
+    experiment = small_experiment()
+    twin = experiment.twin(2**32 - 1, 10, 2, jnp.dtype("float32"))
+    assert running.reference(experiment, twin, 2**32 - 1).shape[0] == 2
+    with pytest.raises(ValueError, match="seed: expected from 0 to 4294967295"):
+        experiment.twin(seed, 10, 2, jnp.dtype("float32"))
+    with pytest.raises(ValueError, match="seed: expected from 0 to 4294967295"):
+        running.run_filter(experiment, experiment.filter("enkf", 10), twin, seed)
+
+
+def test_a_record_is_stored_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "record.json"
+    plan = dataclasses.asdict(SMALL)
+    records.save({**synthetic_record(), "plan": plan}, plan, path)
+    first = path.read_bytes()
+    assert records.read(path, "linear-gaussian", plan)["members"].keys() == {"100", "20"}
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*record\.json'"):
+        records.save({**synthetic_record(), "plan": plan, "members": {}}, plan, path)
+    assert path.read_bytes() == first and os.listdir(tmp_path) == ["record.json"]
 
 
 def test_a_point_is_the_run_of_the_command_line():

@@ -180,7 +180,7 @@ def test_save_is_whole_or_not_at_all(tmp_path, monkeypatch):
         plots.save(figure, tmp_path / "figure.pdf")
 
     def half(target, **_):
-        target.write_bytes(b"half")
+        target.write(b"half")
         raise OSError("disk full")
 
     monkeypatch.setattr(figure, "savefig", half)

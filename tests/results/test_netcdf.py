@@ -98,16 +98,135 @@ def test_interrupted_write_leaves_no_trace(tmp_path, monkeypatch, error, older):
     if older:
         results.write(example(1.0), path)
 
-    def half(self, target, **_):
-        Path(target).write_bytes(b"\x89HDF half of it")
+    def half_way(descriptor):
         raise error
 
-    monkeypatch.setattr(xr.Dataset, "to_netcdf", half)
+    monkeypatch.setattr(os, "fsync", half_way)
     with pytest.raises(type(error)):
         results.write(example(2.0), path, force=True)
     assert os.listdir(tmp_path) == (["run.nc"] if older else [])
     if older:
         assert results.read(path)["w2"][0] == 1.0
+
+
+@pytest.mark.parametrize(
+    "attribute",
+    [
+        {"missing_value": 2.0},
+        {"_FillValue": 2},
+        {"scale_factor": 2.0, "add_offset": 1.0},
+        {"_Unsigned": "true"},
+        {"units": "days since 2000-01-01", "calendar": "noleap"},
+    ],
+)
+@pytest.mark.parametrize("dtype", ["float64", "float32", "int8"])
+def test_attributes_of_other_conventions_change_no_value(tmp_path, attribute, dtype):
+    ds = results.dataset({"x": (("n",), np.arange(-4, 4).astype(dtype), attribute)}, {})
+    back = results.read(results.write(ds, tmp_path / "x.nc"))
+    xr.testing.assert_identical(back, ds)
+    assert back["x"].dtype == dtype and back["x"].attrs == attribute
+
+
+@pytest.mark.parametrize(
+    ("given", "stored"),
+    [("float16", "float32"), (jnp.bfloat16, "float32"), (jnp.int4, "int8"), (">f4", "float32")],
+)
+def test_types_that_other_readers_do_not_know_are_widened(tmp_path, given, stored):
+    values = np.array([0.5, -1.5, 6.0]).astype(given)
+    ds = results.dataset({"x": (("n",), values, {})}, {})
+    back = results.read(results.write(ds, tmp_path / "x.nc"))["x"]
+    assert back.dtype == np.dtype(stored) and back.dtype.isnative
+    np.testing.assert_array_equal(back.values, values.astype("float64"))
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "longdouble", "datetime64[ns]", "S3", object])
+def test_values_that_netcdf_does_not_hold_are_refused(tmp_path, dtype):
+    values = np.arange(3).astype(dtype)
+    with pytest.raises(TypeError, match="x: expected booleans, real numbers"):
+        results.dataset({"x": (("n",), values, {})}, {})
+    sneaked_in = results.dataset({}, {}).assign(x=("n", np.ones(3, np.float16)))
+    with pytest.raises(TypeError, match=r"x: expected .* got dtype float16"):
+        results.write(sneaked_in, tmp_path / "x.nc")
+
+
+@pytest.mark.parametrize(
+    ("name", "attribute"),
+    [
+        ("x", {"coordinates": "x"}),
+        ("x", {"dtype": "bool"}),
+        ("x", {"_Encoding": "utf-8"}),
+        ("x", {"CLASS": "mine"}),
+        ("x", {"note": "a\0b"}),
+        ("a/b", {}),
+        ("a\0", {}),
+    ],
+)
+def test_what_netcdf_would_not_give_back_is_not_written(tmp_path, name, attribute):
+    ds = results.dataset({name: (("n",), np.arange(4.0), attribute)}, {})
+    with pytest.raises(ValueError, match="ds: expected what NetCDF"):
+        results.write(ds, tmp_path / "x.nc")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_flipped_bit_anywhere_is_found_before_hdf5_reads_it(tmp_path):
+    path = results.write(example(), tmp_path / "run.nc")
+    content, draws = path.read_bytes(), np.random.default_rng(0)
+    for where in draws.choice(len(content) - len(b"\nkdediff_jax sha256 ") - 64, 200):
+        flipped = bytearray(content)
+        flipped[where] ^= 1 << draws.integers(8)
+        path.write_bytes(flipped)
+        with pytest.raises(ValueError, match=r"run\.nc is damaged"):
+            results.read(path)
+
+
+def test_a_copy_by_another_program_is_read_and_what_it_changed_is_named(tmp_path):
+    path = results.write(example(), tmp_path / "run.nc")
+    copied = xr.load_dataset(path, engine="h5netcdf", decode_times=False)
+    copied.to_netcdf(tmp_path / "copy.nc", engine="h5netcdf", encoding={"rmse": {"zlib": False}})
+    xr.testing.assert_equal(results.read(tmp_path / "copy.nc"), results.read(path))
+    for changed, name in (
+        (copied.assign(w2=copied["w2"] * (1 + 1e-7)), "'w2'"),
+        (copied.assign(steps=copied["steps"].assign_attrs(units="hours")), "'steps'"),
+        (copied.assign_attrs(members=51), "the file's attributes"),
+        (copied.drop_vars("ok"), "'ok'"),
+    ):
+        changed.to_netcdf(tmp_path / "changed.nc", engine="h5netcdf")
+        with pytest.raises(ValueError, match=f"another program changed it: {name}"):
+            results.read(tmp_path / "changed.nc")
+
+
+def test_files_without_checksums_of_an_older_release_are_read(tmp_path):
+    older = example().assign_attrs(format_version=1)
+    older.to_netcdf(tmp_path / "older.nc", engine="h5netcdf")
+    xr.testing.assert_equal(results.read(tmp_path / "older.nc"), example())
+    older.assign_attrs(format_version=2).to_netcdf(tmp_path / "stripped.nc", engine="h5netcdf")
+    with pytest.raises(ValueError, match="the list of checksums differs"):
+        results.read(tmp_path / "stripped.nc")
+
+
+FULL_DISK = """
+import resource, signal, sys
+import numpy as np
+from kdediff_jax import results
+ds = results.dataset({"x": (("n",), np.random.default_rng(0).normal(size=100_000), {})}, {})
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+try:
+    results.write(ds, sys.argv[1], force=True)
+except OSError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a limit on the size of files")
+def test_a_full_disk_is_one_error_and_the_old_file_stays(tmp_path):
+    path = results.write(example(), tmp_path / "run.nc")
+    before = path.read_bytes()
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, path], capture_output=True, text=True, check=True
+    )
+    assert str(path) in done.stdout and not done.stderr
+    assert path.read_bytes() == before and os.listdir(tmp_path) == ["run.nc"]
 
 
 def test_foreign_files_are_refused(tmp_path):

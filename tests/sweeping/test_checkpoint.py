@@ -3,6 +3,7 @@
 import os
 import signal
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -114,6 +115,58 @@ def test_other_sweep_is_refused_and_the_file_kept(changes, message, tmp_path):
     assert path.read_bytes() == before
 
 
+class Scaled(eqx.Module):
+    """A function that holds an array, an argument of its program."""
+
+    factor: jnp.ndarray
+
+    def __call__(self, point):
+        return {"x": self.factor.sum() * point["width"]}
+
+
+def closing_over(table):
+    return lambda point: {"x": jnp.asarray(table).sum() * point["width"]}
+
+
+@pytest.mark.parametrize(
+    ("run", "other"),
+    [
+        (lambda point: {"x": point["width"]}, lambda point: {"x": 2 * point["width"]}),
+        (closing_over(np.float32([1, 2])), closing_over(np.float32([1, 3]))),
+        (closing_over(np.ones(5000)), closing_over(np.r_[np.ones(4999), 2])),
+        (Scaled(jnp.float32([1, 2])), Scaled(jnp.float32([1, 3]))),
+    ],
+    ids=["code", "closure", "large-closure", "held"],
+)
+def test_another_function_of_the_same_shapes_is_refused(run, other, tmp_path):
+    keep = {"grid": {"width": [0.5, 0.1]}, "checkpoint": tmp_path / "c"}
+    first = sweep(run, **keep)
+    assert_same(sweep(run, **keep).values, first.values)
+    with pytest.raises(ValueError, match=r"another sweep: function is .* a digest of its"):
+        sweep(other, **keep)
+    assert not np.array_equal(sweep(other, keep["grid"]).values["x"], first.values["x"])
+
+
+def test_a_linked_checkpoint_stays_a_link(tmp_path):
+    (tmp_path / "scratch").mkdir()
+    path = tmp_path / "c"
+    path.symlink_to("scratch/c")
+    with pytest.raises(KeyboardInterrupt):
+        sweep(scores, GRID, batch_size=4, checkpoint=path, progress=interrupt_after(4))
+    sweep(scores, GRID, checkpoint=path)
+    assert path.is_symlink() and os.listdir(tmp_path / "scratch") == ["c"]
+
+
+def test_parts_of_a_killed_sweep_are_cleared_even_where_nothing_is_written(tmp_path):
+    keep = {"checkpoint": tmp_path / "c", "devices": ONE}
+    sweep(scores, GRID, **keep)
+    part = tmp_path / ".c.0123abcd.part"
+    part.write_bytes(b"half")
+    os.utime(part, (0, 0))
+    sweep(scores, GRID, **keep)
+    assert os.listdir(tmp_path) == ["c"]
+
+
 def test_other_number_of_devices_is_refused(tmp_path):
     path = tmp_path / "c"
     sweep(scores, GRID, checkpoint=path, devices=ONE)
@@ -140,9 +193,10 @@ def damage(kind, path):
     elif kind == "foreign":
         with path.open("wb") as file:
             np.savez(file, x=np.zeros(3))
-    elif kind == "newer":
+    elif kind in ("newer", "older"):
         header, leaves = checkpoint.read(path)
-        original, checkpoint.FORMAT_VERSION = checkpoint.FORMAT_VERSION, 99
+        original = checkpoint.FORMAT_VERSION
+        checkpoint.FORMAT_VERSION = 99 if kind == "newer" else 1
         checkpoint.write(path, header, 1, leaves)
         checkpoint.FORMAT_VERSION = original
     elif kind == "short":
@@ -160,6 +214,7 @@ def damage(kind, path):
         ("array", "no .npz"),
         ("foreign", "is not a sweep's checkpoint"),
         ("newer", "version 99"),
+        ("older", "does not say of which function"),
         ("short", "do not fit"),
     ],
 )

@@ -6,6 +6,7 @@ deviation 0.5; prior N(0, I); 100 cycles. The reference is drawn from the exact 
 
 from __future__ import annotations
 
+import functools
 import math
 
 import jax
@@ -27,6 +28,7 @@ def dynamics() -> LinearGaussian:
     return LinearGaussian([[c, -s], [s, c]], noise_root=0.3)
 
 
+@functools.partial(jax.jit, static_argnums=2)  # or each of a sweep's seeds would compile it
 def exact(key: Key, ys: Float[Array, "t 1"], n: int) -> Float[Array, "t n 2"]:
     """Draw n members per cycle from the Kalman posterior."""
     one = jnp.ones((), ys.dtype)
