@@ -22,7 +22,9 @@ ROWS = (
     ("bandwidths",),
     ("leave_one_out", "ensemble"),
     ("samplers",),
-    ("analysis.predict",),
+    ("analysis.members", "analysis.outcome"),
+    ("analysis.predict", "analysis.safeguards"),
+    ("analysis.units",),
     ("analysis.base",),
     (
         *("analysis", "analysis.enkf", "analysis.etkf", "analysis.letkf", "analysis.sir"),

@@ -142,8 +142,12 @@ def predict_from_pairs(
         far_member: see `Safeguards`.
     """
     usable = alive & usable_rows(simulated, y, far_member)
-    forecast, simulated, alive = replace_pairs(forecast, simulated, usable)
-    model = from_pairs(forecast, simulated)
+    fit = regression_of(forecast, simulated, usable)
+    finite = jnp.isfinite(simulated)
+    filled = jnp.where(finite, simulated, fit.at(forecast))
+    forecast, filled, alive = replace_pairs(forecast, filled, usable)
+    # what was filled in says nothing of the noise
+    model = from_pairs(forecast, jnp.where(finite | ~usable[:, None], filled, jnp.nan))
     return _admitted(forecast, alive, model.predict(forecast), y, model, far_member)
 
 
