@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import pairwise
 from .._typing import Array, Float, Scalar
-from ..numerics import apply_spectral, dot, safe_sqrt, solve_positive
+from ..numerics import apply_spectral, dot, root_of_rows, safe_sqrt, solve_positive
 
 
 class Covariances(NamedTuple):
@@ -103,18 +103,31 @@ def _near_moments(
 
 
 def shrunk(covariance: Float[Array, "d d"], n: int) -> Float[Array, "d d"]:
-    """Return the covariance of n members shrunk towards its diagonal, so that n <= d works.
+    """Return the covariance of n members shrunk towards its diagonal, so that n <= d works."""
+    intensity = _shrinkage(covariance, n)
+    return (1 - intensity) * covariance + intensity * jnp.diag(jnp.diagonal(covariance))
 
-    The intensity is that of oracle approximating shrinkage (Chen, Wiesel, Eldar and Hero 2010,
-    Eq. 23) for the correlation matrix, which makes it free of units.
+
+def shrunk_root(rows: Float[Array, "r d"], n: int) -> Float[Array, "d d"]:
+    """Return the lower root of the covariance rows^T rows, shrunk likewise, without forming it."""
+    covariance = dot(rows.T, rows)
+    intensity = _shrinkage(covariance, n)
+    kept = safe_sqrt(1 - intensity) * rows
+    return root_of_rows(kept, intensity * jnp.diagonal(covariance))
+
+
+def _shrinkage(covariance: Float[Array, "d d"], n: int) -> Scalar:
+    """Return how far to shrink, 0 to 1.
+
+    That of oracle approximating shrinkage (Chen, Wiesel, Eldar and Hero 2010, Eq. 23) for the
+    correlation matrix, which makes it free of units.
     """
     d = covariance.shape[0]
     if d == 1:
-        return covariance
+        return jnp.zeros((), covariance.dtype)
     safe = safe_sqrt(jnp.diagonal(covariance), otherwise=1.0)
     correlation = covariance / (safe[:, None] * safe[None, :])
     squares, trace = jnp.sum(correlation**2), jnp.trace(correlation)
     numerator = (1 - 2 / d) * squares + trace**2
     denominator = (n + 1 - 2 / d) * (squares - trace**2 / d)
-    intensity = jnp.where(denominator > numerator, numerator / jnp.maximum(denominator, 1e-30), 1)
-    return (1 - intensity) * covariance + intensity * jnp.diag(jnp.diagonal(covariance))
+    return jnp.where(denominator > numerator, numerator / jnp.maximum(denominator, 1e-30), 1)

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from .._typing import Array, Float, Scalar, like
-from ..numerics import apply_spectral, dot, safe_sqrt
+from ..numerics import apply_gram, dot, safe_sqrt
 
 COORDINATES_AT_ONCE = 64  # of a localised analysis, where each has a decomposition of its own
 
@@ -63,22 +63,17 @@ def transform(
     share = like(anomalies, share)
     if m < n:
         seen = dot(scaled.T, anomalies)
-        gram = dot(scaled.T, scaled)
-        pull, lost, freedom = apply_spectral(
-            _by_measurements, gram, (innovation, seen, None), share
-        )
+        pull, lost, freedom = apply_gram(_by_measurements, scaled, (innovation, seen, None), share)
         weights, lost = dot(scaled, pull), dot(scaled, lost)
     else:
         right = dot(scaled, innovation), anomalies, None
-        weights, lost, freedom = apply_spectral(_by_members, dot(scaled, scaled.T), right, share)
+        weights, lost, freedom = apply_gram(_by_members, scaled, right, share)
     increment = dot(weights.T, anomalies)[0] / (n - 1) ** 0.5
     return Transformed(increment, anomalies - lost, freedom)
 
 
 def _by_measurements(values: Array, share: Scalar) -> tuple[Array, Array, Array]:
     """Return g / (1 + g l), -(r - 1) / l and l / (1 + l) for the eigenvalues l of S^T S."""
-    # rounding may leave eigenvalues below 0, whose derivative counts all the same
-    values = values + lax.stop_gradient(jnp.maximum(-values, 0))
     shrunk = 1 / (1 + share * values)
     return share * shrunk, share * shrunk / (1 + jnp.sqrt(shrunk)), values / (1 + values)
 

@@ -2,14 +2,15 @@
 
 from .arrays import centred, dot, masked_covariance, safe_sqrt, split_missing, standard_deviation
 from .bisection import bisect, bisect_root
-from .linalg import cho_solve, cholesky, eigh, solve, solve_lower
+from .linalg import cho_solve, cholesky, eigh, solve, solve_lower, triangular_root
 from .regression import LinearFit, linear_fit
-from .roots import floored_root, solve_positive
-from .spectral import apply_spectral
+from .roots import floored_root, root_of_rows, solve_positive
+from .spectral import apply_gram, apply_spectral
 from .units import binary_unit, unit_of_spread
 
 __all__ = [
     "LinearFit",
+    "apply_gram",
     "apply_spectral",
     "binary_unit",
     "bisect",
@@ -22,11 +23,13 @@ __all__ = [
     "floored_root",
     "linear_fit",
     "masked_covariance",
+    "root_of_rows",
     "safe_sqrt",
     "solve",
     "solve_lower",
     "solve_positive",
     "split_missing",
     "standard_deviation",
+    "triangular_root",
     "unit_of_spread",
 ]

@@ -35,6 +35,23 @@ def cholesky(a: Float[Array, "*b n n"]) -> Float[Array, "*b n n"]:
     return _cholesky(a)
 
 
+def triangular_root(rows: Float[Array, "*b r n"]) -> Float[Array, "*b n n"]:
+    """Return the lower L with L L^T = rows^T rows, by QR: no square of the rows costs digits.
+
+    Where rows^T rows is a prior covariance and the noise below it, L holds the posterior's root
+    (the array form of the Kalman update, Kailath, Sayed and Hassibi 2000, Section 12.3).
+
+    Args:
+        rows: at least as many as columns.
+    """
+    return _triangular_root(rows)
+
+
+def svd(a: Float[Array, "*b n m"]) -> tuple[Array, Array, Array]:
+    """Return the thin singular value decomposition U, s, V^T. It has no derivative of its own."""
+    return _svd_values(a)
+
+
 def solve(a: Float[Array, "*b n n"], b: Float[Array, "*b n k"]) -> Float[Array, "*b n k"]:
     """Return a^{-1} b."""
     return lax.custom_linear_solve(
@@ -121,6 +138,41 @@ _eigh_values = _in_parts(jnp.linalg.eigh, lambda a: 5 * a.shape[-1] ** 3)
 _cholesky_values = _in_parts(jnp.linalg.cholesky, lambda a: a.shape[-1] ** 3)
 
 
+_svd_values = _in_parts(
+    lambda a: jnp.linalg.svd(a, full_matrices=False),
+    lambda a: 10 * a.shape[-2] * a.shape[-1] * min(a.shape[-2:]),
+)
+
+
+def _qr_root(rows: Array) -> Array:
+    upper = jnp.linalg.qr(rows, mode="r")
+    sign = jnp.where(jnp.diagonal(upper) < 0, -1, 1).astype(rows.dtype)
+    return (sign[:, None] * upper).T
+
+
+_root_values = _in_parts(_qr_root, lambda a: 2 * a.shape[-2] * a.shape[-1] ** 2)
+
+
+@jax.custom_jvp
+def _triangular_root(rows: Array) -> Array:
+    return _root_values(rows)
+
+
+@_triangular_root.defjvp
+def _triangular_root_tangent(primals: tuple, tangents: tuple) -> tuple:
+    # that of Cholesky, with L^{-1} rows^T orthogonal in place of a product of the rows
+    root = _triangular_root(primals[0])
+    orthogonal, moved = (solve_lower(root, _transpose(a)) for a in (primals[0], tangents[0]))
+    half = dot(orthogonal, _transpose(moved))
+    return root, dot(root, _lower_half(half + _transpose(half)))
+
+
+def _lower_half(a: Array) -> Array:
+    """Return the lower triangle, its diagonal halved."""
+    unit = jnp.broadcast_to(jnp.eye(a.shape[-1], dtype=a.dtype), a.shape)
+    return jnp.tril(a) * (1 - 0.5 * unit)
+
+
 @jax.custom_jvp
 def _eigh(a: Array) -> tuple[Array, Array]:
     values, vectors = _eigh_values(a)
@@ -151,8 +203,7 @@ def _cholesky_tangent(primals: tuple, tangents: tuple) -> tuple:
     root = _cholesky(*primals)
     half = solve_lower(root, _symmetric(tangents[0]))
     inner = _transpose(solve_lower(root, _transpose(half)))
-    unit = jnp.broadcast_to(jnp.eye(root.shape[-1], dtype=root.dtype), root.shape)
-    return root, dot(root, jnp.tril(inner) * (1 - 0.5 * unit))
+    return root, dot(root, _lower_half(inner))
 
 
 def _symmetric(a: Array) -> Array:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from .._typing import Array, Float
 from .arrays import dot
-from .linalg import eigh
+from .linalg import eigh, svd
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -41,9 +41,51 @@ def apply_spectral(
 
 @apply_spectral.defjvp
 def _tangents(functions: Callable, primals: tuple, tangents: tuple) -> tuple[tuple, tuple]:
-    a, right, *parameters = primals
-    da, moved, *shifts = tangents
-    values, vectors = eigh(a)
+    values, vectors = eigh(primals[0])
+    return _moved(functions, values, vectors, tangents[0], primals[1:], tangents[1:])
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def apply_gram(
+    functions: Callable[..., tuple[Array, ...]],
+    s: Float[Array, "n m"],
+    right: tuple[Array | None, ...],
+    *parameters: Array,
+) -> tuple[Array, ...]:
+    """Return the same for the smaller of A = S S^T and S^T S (the first where n = m).
+
+    The eigenvalues are squares of singular values of S: small ones keep their digits beside large.
+
+    Args:
+        functions: as in `apply_spectral`.
+        s: S.
+        right: as in `apply_spectral`.
+        *parameters: of `functions`.
+    """
+    values, vectors = _gram(s)
+    return _applied(vectors, functions(values, *parameters), right)
+
+
+@apply_gram.defjvp
+def _gram_tangents(functions: Callable, primals: tuple, tangents: tuple) -> tuple[tuple, tuple]:
+    s, ds = primals[0], tangents[0]
+    values, vectors = _gram(s)
+    half = dot(ds.T, s) if s.shape[1] < s.shape[0] else dot(ds, s.T)
+    return _moved(functions, values, vectors, half + half.T, primals[1:], tangents[1:])
+
+
+def _gram(s: Array) -> tuple[Array, Array]:
+    """Return eigenvalues and eigenvectors of the smaller Gram matrix."""
+    left, singular, right = svd(s)
+    return singular**2, right.T if s.shape[1] < s.shape[0] else left
+
+
+def _moved(
+    functions: Callable, values: Array, vectors: Array, da: Array, others: tuple, tangents: tuple
+) -> tuple[tuple, tuple]:
+    """Return what is applied, and its tangent along that of A, of B_k and of the parameters."""
+    right, *parameters = others
+    moved, *shifts = tangents
     f, slopes = jax.jvp(lambda v: functions(v, *parameters), (values,), (jnp.ones_like(values),))
     change = dot(_across(vectors, da), vectors)
     _, df = jax.jvp(lambda *p: functions(values, *p), tuple(parameters), tuple(shifts))

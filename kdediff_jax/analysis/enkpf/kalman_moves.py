@@ -17,7 +17,7 @@ from ..._checks import positive
 from ..._typing import Array, Float, Key, Number, like, tunable
 from ...ensemble.covariance import Covariances, neighbourhoods, whole_ensemble
 from ...ensemble.gains import centred_perturbations, secant, stochastic_step
-from ...numerics import dot, floored_root, solve_lower
+from ...numerics import root_of_rows, solve_lower
 from ...observations.gaussian_surrogate import GaussianSurrogate
 from ..predict import Predicted
 
@@ -50,7 +50,7 @@ class LocalGain(eqx.Module):
         n, d = anomalies.shape
         if d > self.dimensions:
             return overall
-        root = floored_root(dot(anomalies.T, anomalies) / (n - 1))
+        root = root_of_rows(anomalies / (n - 1) ** 0.5)
         whitened = solve_lower(root, anomalies.T).T
         width = like(anomalies, self.width)
         finite = jnp.isfinite(width)

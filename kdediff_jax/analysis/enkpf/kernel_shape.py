@@ -28,8 +28,8 @@ from ... import kde
 from ..._checks import positive
 from ..._typing import Array, Float, Number, Scalar, like, tunable
 from ...bandwidths import moment_shrinkage
-from ...ensemble.covariance import shrunk
-from ...numerics import dot, floored_root
+from ...ensemble.covariance import shrunk_root
+from ...numerics import safe_sqrt
 from ..predict import Predicted
 from .mixture import Mixture, weigh
 
@@ -88,7 +88,7 @@ class WeightedShape(AbstractKernelShape):
         smoothed = weigh(forecast, width, share)
         n, d = forecast.members.shape
         size = kde.effective_sample_size(weights)
-        mean, covariance = _weighted_moments(forecast.members, jnp.exp(weights)[:, None], size)
+        mean, rows = _weighted_moments(forecast.members, jnp.exp(weights)[:, None], size)
         wider = jnp.minimum(like(width, self.width_ratio) * width, 1)
         part = jnp.clip(like(width, self.members_per_direction) * (d + 1) / size, 0, 1)
 
@@ -96,19 +96,21 @@ class WeightedShape(AbstractKernelShape):
             return (1 - part) * own + part * other
 
         own_means = mean + moment_shrinkage(wider) * (forecast.members - mean)
-        covariance = between(wider**2 * covariance, dot(smoothed.root, smoothed.root.T))
+        both = safe_sqrt(1 - part) * wider * rows, safe_sqrt(part) * smoothed.root.T
         least = jnp.finfo(mean.dtype).min / 4  # finite: 0 times -inf is no number
         finite = (jnp.maximum(w, least) for w in (weights, smoothed.log_weights))
         dead = jnp.isneginf(smoothed.log_weights)
         log_weights = jax.nn.log_softmax(jnp.where(dead, -jnp.inf, between(*finite)))
-        root = floored_root(shrunk(covariance, n))
+        root = shrunk_root(jnp.concatenate(both), n)
         return Mixture(between(own_means, smoothed.means), log_weights, root)
 
 
 def _weighted_moments(
     members: Float[Array, "n d"], weights: Float[Array, "n 1"], size: Scalar
-) -> tuple[Float[Array, "1 d"], Float[Array, "d d"]]:
-    """Return mean and covariance (unbiased for as many equal weights as the effective size)."""
+) -> tuple[Float[Array, "1 d"], Float[Array, "n d"]]:
+    """Return the mean, and rows whose product with themselves is the covariance.
+
+    It is unbiased for as many equal weights as the effective size.
+    """
     mean = jnp.sum(weights * members, axis=0, keepdims=True)
-    anomalies = members - mean
-    return mean, dot((weights * anomalies).T, anomalies) / jnp.maximum(1 - 1 / size, 0.1)
+    return mean, safe_sqrt(weights / jnp.maximum(1 - 1 / size, 0.1)) * (members - mean)

@@ -28,7 +28,7 @@ import numpy as np
 
 from ..._checks import concrete, positive
 from ..._typing import Array, Bool, Float, Int, Number, as_leaf, like, tunable
-from ...numerics import dot, floored_root, safe_sqrt, solve_lower, standard_deviation
+from ...numerics import dot, root_of_rows, safe_sqrt, solve_lower, standard_deviation
 from .mixture import Mixture
 
 
@@ -153,7 +153,7 @@ def joint_features(candidates: Mixture) -> Float[Array, "g f"]:
     last = candidates.means[-1]
     n, d = last.shape
     mean = jnp.mean(last, axis=0, keepdims=True)
-    root = floored_root(dot((last - mean).T, last - mean) / n)
+    root = root_of_rows((last - mean) / n**0.5)
 
     def moments(mixture: Mixture) -> tuple[Array, Array, Array]:
         both = solve_lower(root, jnp.concatenate([(mixture.means - mean).T, mixture.root], axis=1))

@@ -22,8 +22,8 @@ import jax.numpy as jnp
 from ... import kde
 from ..._typing import Array, Float, Key, Scalar, like
 from ...bandwidths import moment_shrinkage
-from ...ensemble.covariance import shrunk
-from ...numerics import cholesky, dot, floored_root, solve_lower
+from ...ensemble.covariance import shrunk_root
+from ...numerics import cholesky, dot, safe_sqrt, solve_lower, triangular_root
 from ...samplers import AbstractSampler
 from ...samplers.base import SamplerStats
 from ..predict import Predicted
@@ -44,7 +44,7 @@ def particle_weights(forecast: Predicted, share: Scalar | float = 1.0) -> Float[
         forecast: members and what they predict.
         share: of the log-likelihood that counts.
     """
-    return _normalised(forecast, _log_weights(forecast, cholesky(forecast.noise), share)[0])
+    return _normalised(forecast, _log_weights(forecast, share))
 
 
 def weigh(forecast: Predicted, width: Scalar | float, share: Scalar | float = 1.0) -> Mixture:
@@ -60,38 +60,57 @@ def weigh(forecast: Predicted, width: Scalar | float, share: Scalar | float = 1.
     """
     members, n = forecast.members, forecast.members.shape[0]
     width, share = like(members, width), like(members, share)
-    anomalies, deviations = forecast.anomalies, forecast.deviations
-    centres = jnp.mean(members, axis=0, keepdims=True) + moment_shrinkage(width) * anomalies
+    anomalies, deviations = (
+        width * a / (n - 1) ** 0.5 for a in (forecast.anomalies, forecast.deviations)
+    )
+    centres = jnp.mean(members, axis=0, keepdims=True)
+    centres = centres + moment_shrinkage(width) * forecast.anomalies
     centred = forecast.at(centres)
-    kernel = width**2 * dot(anomalies.T, anomalies) / (n - 1)
-    signal = width**2 * dot(deviations.T, deviations) / (n - 1)
-    cross = width**2 * dot(anomalies.T, deviations) / (n - 1)
-    root = cholesky(share * signal + forecast.noise)
-    log_weights, scaled, half = _log_weights(centred, root, share, cross)
-    if forecast.error_model.log_likelihood is None:
-        centres = centres + share * dot(scaled, half)
-        kernel = kernel - share * dot(half.T, half)
-    return Mixture(centres, _normalised(forecast, log_weights), floored_root(shrunk(kernel, n)))
-
-
-def _log_weights(
-    forecast: Predicted,
-    root: Float[Array, "m m"],
-    share: Scalar | float,
-    cross: Float[Array, "d m"] | None = None,
-) -> tuple[Float[Array, " n"], Float[Array, "n m"], Float[Array, "m d"]]:
-    """Return log-weights, and innovations and cross covariance scaled by the root of S."""
-    n = forecast.members.shape[0]
-    share = like(forecast.members, share)
-    rows = [forecast.innovations] if cross is None else [forecast.innovations, cross]
-    scaled = solve_lower(root, jnp.concatenate(rows).T)  # one call for all right-hand sides
-    innovations, half = scaled[:, :n].T, scaled[:, n:]
     if forecast.error_model.log_likelihood is not None:
-        log_weights = share * forecast.error_model.log_likelihood(forecast.y, forecast.members)
-        return jnp.where(jnp.isnan(log_weights), -jnp.inf, log_weights), innovations, half
+        log_weights = _normalised(forecast, _log_weights(centred, share))
+        return Mixture(centres, log_weights, shrunk_root(anomalies, n))
+    root, half, kernel = _updated(deviations, anomalies, forecast.noise, share)
+    scaled = solve_lower(root, centred.innovations.T).T
+    log_weights = _normalised(forecast, _of_innovations(scaled, share))
+    centres = centres + safe_sqrt(share) * dot(scaled, half)
+    return Mixture(centres, log_weights, shrunk_root(kernel.T, n))
+
+
+def _updated(
+    deviations: Float[Array, "n m"],
+    anomalies: Float[Array, "n d"],
+    noise: Float[Array, "m m"],
+    share: Scalar,
+) -> tuple[Float[Array, "m m"], Float[Array, "m d"], Float[Array, "d d"]]:
+    """Return roots of S = g P_hh + R, sqrt(g) L^{-1} P_hx and the root of Q.
+
+    By one triangular root of [[R^{T/2}, 0], [sqrt(g) Y, A]], with nothing subtracted: a Q that is
+    far smaller than P keeps its digits.
+    """
+    m, d = deviations.shape[1], anomalies.shape[1]
+    below = jnp.concatenate([safe_sqrt(share) * deviations, anomalies], axis=1)
+    of_noise = jnp.pad(cholesky(noise).T, ((0, 0), (0, d)))
+    # fewer members than coordinates leave nothing: rows of zeros, for QR
+    fill = jnp.zeros((max(0, d - below.shape[0]), m + d), below.dtype)
+    whole = triangular_root(jnp.concatenate([of_noise, below, fill]))
+    return whole[:m, :m], whole[m:, :m].T, whole[m:, m:]
+
+
+def _log_weights(forecast: Predicted, share: Scalar | float) -> Float[Array, " n"]:
+    """Return log-weights of the members themselves, up to a constant."""
+    share = like(forecast.members, share)
+    if forecast.error_model.log_likelihood is None:
+        root = cholesky(forecast.noise)
+        return _of_innovations(solve_lower(root, forecast.innovations.T).T, share)
+    log_weights = share * forecast.error_model.log_likelihood(forecast.y, forecast.members)
+    return jnp.where(jnp.isnan(log_weights), -jnp.inf, log_weights)
+
+
+def _of_innovations(scaled: Float[Array, "n m"], share: Scalar) -> Float[Array, " n"]:
+    """Return Gaussian log-weights of innovations scaled to unit variance."""
     # the same expansion about the nearest member as in the product kernel, for a far y
-    nothing = jnp.zeros(innovations.shape[1], innovations.dtype)
-    return kde.log_weights(nothing, jnp.sqrt(share) * innovations, 1.0), innovations, half
+    nothing = jnp.zeros(scaled.shape[1], scaled.dtype)
+    return kde.log_weights(nothing, safe_sqrt(share) * scaled, 1.0)
 
 
 def _normalised(forecast: Predicted, log_weights: Float[Array, " n"]) -> Float[Array, " n"]:

@@ -32,7 +32,15 @@ from jax import lax
 
 from ..._checks import positive
 from ..._typing import Array, Bool, Float, Number, Scalar, like, tunable
-from ...numerics import cholesky, dot, eigh, safe_sqrt, solve_lower, split_missing
+from ...numerics import (
+    cholesky,
+    dot,
+    eigh,
+    safe_sqrt,
+    solve_lower,
+    split_missing,
+    triangular_root,
+)
 from ..predict import Predicted
 
 
@@ -152,7 +160,8 @@ def _log_ratio(
     a = _centre(jnp.where(first, equal, 0), predictions)
     b = _centre(jnp.where(first, 0, equal), predictions)
     within = predictions - jnp.where(first[:, None], a, b)
-    root = cholesky(dot((equal[:, None] * within).T, within) + noise)
+    rows = safe_sqrt(equal)[:, None] * within
+    root = triangular_root(jnp.concatenate([rows, cholesky(noise).T]))
     scaled = solve_lower(root, jnp.concatenate([known[None] - a, known[None] - b]).T)
     far_a, far_b = jnp.sum(scaled**2, axis=0)
     return 0.5 * (far_b - far_a)

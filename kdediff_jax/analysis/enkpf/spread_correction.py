@@ -33,7 +33,7 @@ import jax.numpy as jnp
 from ..._checks import positive
 from ..._typing import Array, Float, Number, Scalar, like, tunable
 from ...ensemble.inflation import inflate
-from ...numerics import dot, floored_root, solve_lower
+from ...numerics import dot, root_of_rows, solve_lower
 from ..predict import Predicted
 from .innovation import (
     componentwise_innovation,
@@ -79,7 +79,7 @@ class SpreadCorrection(eqx.Module):
         seen = joint_innovation(forecast.mean_innovation, signal, forecast.noise)
         count = jnp.sum(forecast.measured, dtype=signal.dtype)
         factor = surprise_factor(seen, count, self.outlier_threshold, self.largest_factor)
-        predictable = _linear_in(deviations, forecast.anomalies, signal)
+        predictable = _linear_in(deviations, forecast.anomalies)
         widened = forecast.members + (factor - 1) * predictable
         lost = _likelier(forecast, widened, self.odds)
         members = jnp.where(lost, widened, forecast.members)
@@ -148,8 +148,9 @@ def _likelier(forecast: Predicted, widened: Float[Array, "n d"], odds: Scalar) -
 
 
 def _linear_in(
-    deviations: Float[Array, "n m"], anomalies: Float[Array, "n d"], signal: Float[Array, "m m"]
+    deviations: Float[Array, "n m"], anomalies: Float[Array, "n d"]
 ) -> Float[Array, "n d"]:
-    """Return the part of the anomalies that is linear in the predictions, P_hh = `signal`."""
-    half = solve_lower(floored_root(signal), deviations.T)
-    return dot(half.T, dot(half, anomalies)) / (anomalies.shape[0] - 1)
+    """Return the part of the anomalies that is linear in the predictions."""
+    scaled = deviations / (deviations.shape[0] - 1) ** 0.5
+    half = solve_lower(root_of_rows(scaled), scaled.T)
+    return dot(half.T, dot(half, anomalies))
