@@ -115,7 +115,7 @@ def cases(draw, name):
         seed=draw(st.integers(0, 2**16)),
         state=draw(st.tuples(*d * [powers]) | powers.map(lambda p: (p,) * d)),
         obs=draw(st.tuples(*m * [powers]) | powers.map(lambda p: (p,) * m)),
-        noise=draw(st.just(0.0) | st.floats(-4, 4)),
+        noise=draw(st.just(0.0) | st.floats(-6, 4)),
         offset=draw(st.sampled_from([0.0, 1.0, -300.0])),
         collapse=draw(st.sampled_from([None, None, None, "all", "half", "coordinate"])),
         bad=draw(bad_members(d)),
