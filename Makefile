@@ -39,7 +39,7 @@ demo: $(VENV)/.stamp-all  ## run the lorenz63-z experiment into demo-results/
 test: $(VENV)/.stamp-test  ## run the quick tests (PYTEST_ARGS=... is passed on, WORKERS=2)
 	$(PYTEST) $(PYTEST_ARGS)
 
-slow: $(VENV)/.stamp-test  ## run the literature runs, minutes each
+slow: $(VENV)/.stamp-test  ## run the literature runs and many cases, minutes each
 	$(PYTEST) -m slow $(PYTEST_ARGS)
 
 notebooks: $(VENV)/.stamp-dev  ## execute the notebooks at small size (NOTEBOOKS_ARGS=... is passed on)
@@ -59,7 +59,7 @@ bench: $(VENV)/.stamp-all  ## list the benchmarks, or run one: NAME=kernel_weigh
 	$(PY) benchmarks/index.py $(if $(filter command,$(origin NAME)),$(NAME)) $(BENCH_ARGS)
 
 clean:  ## remove build outputs, caches and the demo's results
-	rm -rf build dist *.egg-info demo-results .pytest_cache .ruff_cache
+	rm -rf build dist *.egg-info demo-results .hypothesis .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 distclean: clean  ## clean, and remove .venv

@@ -3,6 +3,7 @@ from . import analysis as analysis
 from . import assimilation as assimilation
 from . import bandwidths as bandwidths
 from . import clock as clock
+from . import diagnosis as diagnosis
 from . import dynamics as dynamics
 from . import ensemble as ensemble
 from . import experiments as experiments

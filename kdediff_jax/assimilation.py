@@ -19,6 +19,7 @@ from ._tracing import errors_in_users_words, refuse_mutable
 from ._typing import Array, Float, Int, Key, Scalar, like, numbers_to_leaves
 from .analysis.base import AbstractAnalysis, AnalysisInfo
 from .clock import Clock, Stride
+from .diagnosis import Diagnosis, diagnose, failure
 from .dynamics.base import AbstractDynamics
 from .dynamics.propagate import propagate, takes_interval
 from .observations.base import AbstractObservation
@@ -125,20 +126,18 @@ class FilterResult(eqx.Module):
             return self
         where = tuple(int(i) for i in np.argwhere(~ok)[0])
         run = f" of run {where[:-1]}" if ok.ndim > 1 else ""
-        members = self.state.ensemble.shape[-2]
-        masked = int(np.asarray(self.info.num_masked)[where])
-        steps = int(np.asarray(self.info.num_steps)[where])
-        rejected = int(np.asarray(self.info.num_rejected)[where])
-        if members - masked < 2:
-            why = f"{masked} of {members} members were not finite, fewer than two are left"
-        elif not np.isfinite(np.asarray(self.info.mean)[where]).all():
-            why = "the analysis is not finite (a bandwidth or a measurement out of range?)"
-        else:
-            why = (
-                f"the reverse diffusion did not succeed after {steps} steps and {rejected} "
-                "rejected (max_steps too small, or tau_max below the bandwidth?)"
-            )
-        raise RuntimeError(f"cycle {where[-1]}{run} (counted from 0) failed: {why}")
+        why, advice = failure(self.info, self.state.ensemble.shape[-2], where)
+        raise RuntimeError(f"cycle {where[-1]}{run} (counted from 0) failed: {why} (try: {advice})")
+
+    def diagnose(self) -> Diagnosis:
+        """Return in words what is wrong with the run, or with each run of a batch; it prints well.
+
+        Works on the host, outside `jit`: under- or over-dispersed (the mean of
+        `info.normalised_innovation`, expected 1), weights collapsed, members masked, measurements
+        rejected, failed cycles. See `kdediff_jax.diagnosis`.
+        """
+        spread = np.asarray(self.saved.spread) if isinstance(self.saved, Moments) else None
+        return diagnose(self.info, self.state.ensemble.shape[-2], spread)
 
 
 def init(

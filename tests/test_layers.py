@@ -25,7 +25,7 @@ ROWS = (
     ("analysis.members", "analysis.outcome"),
     ("analysis.predict", "analysis.safeguards"),
     ("analysis.units",),
-    ("analysis.base",),
+    ("analysis.base", "diagnosis"),
     (
         *("analysis", "analysis.enkf", "analysis.etkf", "analysis.letkf", "analysis.sir"),
         *("analysis.kde_diffusion", "analysis.enkpf"),

@@ -70,11 +70,7 @@ def run_experiment(settings: Settings, result_file: Path, picture: Path, *, forc
     console = new_console()
     comparison = _run(experiment, settings, filters, console)
     console.print(_table(comparison, settings.members))
-    for name, finished in comparison.done.items():
-        if finished.scores.failed:
-            text = Text(f"{name}: {finished.scores.failed} cycles failed", style="yellow")
-            console.print(text.append("; the first:", style="default"))
-            console.print(f"  {_reason(finished.run)}")
+    _say_diagnoses(comparison, console)
     used = dataclasses.asdict(settings)
     figure = drawn(comparison)  # before the result: a kill in between would leave one without it
     write(comparison, used, seed=settings.seed, path=result_file, force=force)
@@ -180,12 +176,14 @@ def _run(
     return comparison
 
 
-def _reason(run: running.Run) -> str:
-    try:
-        run.result.raise_if_failed()
-    except RuntimeError as error:
-        return str(error)
-    return ""
+def _say_diagnoses(comparison: Comparison, console: Console) -> None:
+    """Print a line for every filter, and one for all that is wrong with it."""
+    for name, finished in comparison.done.items():
+        found = finished.run.result.diagnose()
+        style = "green" if found.healthy else "yellow"
+        console.print(Text(name, style=style).append(f": {found.summary}", style="default"))
+        for finding in found.findings:
+            console.print(f"  {finding.what}; try: {finding.advice}")
 
 
 def _table(comparison: Comparison, members: int) -> Table:

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 REFERENCE_WRITTEN = 1000  # draws of the reference posterior per cycle
-INFO_FIELDS = ("ess", "num_steps", "num_rejected", "ok", "num_masked")
+INFO_FIELDS = (
+    *("ess", "num_steps", "num_rejected", "ok", "num_masked", "num_gross_errors"),
+    "normalised_innovation",
+)
 
 
 class Finished(NamedTuple):

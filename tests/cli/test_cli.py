@@ -84,7 +84,10 @@ def test_run_writes_result_and_picture(invoke, tmp_path, name):
     assert list(data["filter"].values) == ["enkpf", "kde", "enkf", "sir"]
     assert data["analysis"].shape[:3] == (4, 4, 20)
     assert np.isfinite(data["analysis"]).all() and np.isfinite(data["score_w2"]).all()
-    assert (data["ok"] == 1).all()
+    assert (data["ok"] == 1).all() and (data["num_gross_errors"] == 0).all()
+    assert data["normalised_innovation"].shape == (4, 4)
+    lines = [line for line in shown.output.splitlines() if "effective sample size" in line]
+    assert [line.partition(":")[0] for line in lines] == list(data["filter"].values)
     assert data.attrs["seed"] == 3 and data.attrs["x64"] == 0
     for word in ("state_bandwidth", "obs_bandwidth", "stepsize_controller", "tau_max"):
         assert word in data.attrs["settings"]
@@ -258,6 +261,8 @@ def test_many_failed_cycles_end_in_a_status(invoke, tmp_path, monkeypatch, faile
     shown = invoke(*command)
     assert shown.exit_code == status, shown.output
     assert (f"error: of 40 cycles failed enkf in {failed}; the" in shown.output) == (status == 1)
+    said = f"{failed} of 40 cycles failed; the first, cycle 0: the analysis is not finite"
+    assert (said in shown.output) == (failed > 0)
     data = results.read(tmp_path / "linear-gaussian.nc")
     assert int((data["ok"] == 0).sum()) == failed and (tmp_path / "linear-gaussian.png").exists()
 
