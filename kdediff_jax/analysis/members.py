@@ -14,39 +14,56 @@ import jax.numpy as jnp
 from jax import lax
 
 from .._typing import Array, Bool, Float, Scalar
+from ..numerics import safe_sqrt
 
-TRIMMED = 0.1  # of the members at either end
+TRIMMED = 10  # one member in so many is cut off at either end
 SUSPICIOUS = 100.0  # ratio of the largest difference of neighbours to a typical one
 
 
-def far_members(x: Float[Array, "n k"], threshold: Scalar) -> Bool[Array, " n"]:
+def far_members(
+    x: Float[Array, "n k"], known: Bool[Array, "n k"], threshold: Scalar
+) -> Bool[Array, " n"]:
     """Return which members are further than `threshold` from the median in some coordinate.
 
     Args:
-        x: finite members.
+        x: members, or their predictions.
+        known: which values count; the others may be anything.
         threshold: in units of the standard deviation of the central four fifths (of the median's
             size where those are all equal; where that is 0 too, nothing is far).
     """
     # sorting is most of a small filter's time: first a look at the differences of neighbours, of
     # which the mean of fourth roots is moved little by a few large ones
-    quarters = 0.25 * x  # whose differences cannot overflow
+    quarters = 0.25 * jnp.where(known, x, 0)  # whose differences cannot overflow
     gaps = jnp.abs(quarters - jnp.roll(quarters, 1, axis=0))
-    typical = jnp.mean(jnp.sqrt(jnp.sqrt(gaps)), axis=0) ** 4
+    gaps = jnp.where(known & jnp.roll(known, 1, axis=0), gaps, 0)
+    count = jnp.maximum(jnp.sum(known, axis=0), 1).astype(x.dtype)
+    typical = (jnp.sum(jnp.sqrt(jnp.sqrt(gaps)), axis=0) / count) ** 4
     suspicious = jnp.any(jnp.max(gaps, axis=0) > SUSPICIOUS * typical)
+    # unknown values break the chain of neighbours: then every member is looked at
+    suspicious = suspicious | ~jnp.all(known)
+    return lax.cond(
+        suspicious, _beyond, lambda x, *_: jnp.zeros(x.shape[0], bool), x, known, threshold
+    )
 
-    def sorted_out(x: Array) -> Bool[Array, " n"]:
-        cut = int(TRIMMED * x.shape[0])
-        ordered = jnp.sort(x, axis=0)
-        median = ordered[x.shape[0] // 2]
-        core = ordered[cut : x.shape[0] - cut] - median[None]
-        size = jnp.max(jnp.abs(core), axis=0)  # squares of its ratios neither over- nor underflow
-        ratios = core / jnp.where(size > 0, size, 1)[None]
-        scale = size * jnp.std(ratios, axis=0)
-        scale = jnp.where(scale > 0, scale, jnp.abs(median))
-        bound = jnp.where(scale > 0, threshold * scale, jnp.inf)
-        return jnp.any(jnp.abs(x - median[None]) > bound[None], axis=1)
 
-    return lax.cond(suspicious, sorted_out, lambda x: jnp.zeros(x.shape[0], bool), x)
+def _beyond(x: Array, known: Bool[Array, "n k"], threshold: Scalar) -> Bool[Array, " n"]:
+    """Return who is far, from the sorted members."""
+    place = jnp.arange(x.shape[0])[:, None]
+    count = jnp.sum(known, axis=0)
+    cut = -(-count // TRIMMED)  # rounded up
+    ordered = jnp.sort(jnp.where(known, x, jnp.inf), axis=0)  # what is unknown comes last
+    median = jnp.take_along_axis(ordered, count[None] // 2, axis=0)
+    median = jnp.where(jnp.isfinite(median), median, 0)
+    core = jnp.where((place >= cut[None]) & (place < (count - cut)[None]), ordered - median, 0)
+    size = jnp.max(jnp.abs(core), axis=0)  # squares of ratios to it neither over- nor underflow
+    ratios = core / jnp.where(size > 0, size, 1)[None]
+    number = jnp.maximum(count - 2 * cut, 1).astype(x.dtype)
+    mean = jnp.sum(ratios, axis=0) / number
+    variance = jnp.sum(ratios**2, axis=0) / number - mean**2
+    scale = size * safe_sqrt(variance)
+    scale = jnp.where(scale > 0, scale, jnp.abs(median[0]))
+    bound = jnp.where(scale > 0, threshold * scale, jnp.inf)
+    return jnp.any(known & (jnp.abs(x - median) > bound[None]), axis=1)
 
 
 def replace_dead(

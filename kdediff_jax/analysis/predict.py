@@ -162,15 +162,11 @@ def usable_rows(
         far_member: see `Safeguards`.
     """
     measured = ~jnp.isnan(y)[None]
-    known = jnp.isfinite(values) & measured
-    enough = 2 * jnp.sum(known, axis=1) >= jnp.sum(measured)
-    filled = jnp.where(known, values, _mean_of_known(values, known)[None])
-    return enough & ~far_members(filled, like(values, far_member))
-
-
-def _mean_of_known(values: Float[Array, "n m"], known: Bool[Array, "n m"]) -> Float[Array, " m"]:
-    count = jnp.maximum(jnp.sum(known, axis=0), 1).astype(values.dtype)
-    return jnp.sum(jnp.where(known, values, 0), axis=0) / count
+    finite = jnp.isfinite(values)
+    enough = 2 * jnp.sum(finite & measured, axis=1) >= jnp.sum(measured)
+    # what is not measured may be as far as it likes
+    known = (finite & enough[:, None]) | ~measured
+    return enough & ~far_members(jnp.where(measured, values, 0), known, like(values, far_member))
 
 
 def _admitted(

@@ -37,8 +37,11 @@ class Safeguards(eqx.Module):
 
     def admit(self, forecast: Float[Array, "n d"]) -> tuple[Array, Bool[Array, " n"]]:
         """Return the members with stand-ins for those that take no part, and who takes part."""
-        members, alive = replace_dead(forecast)
-        return replace_dead(members, alive & ~far_members(members, like(forecast, self.far_member)))
+        finite = jnp.isfinite(forecast)
+        known = finite & jnp.all(finite, axis=1, keepdims=True)
+        return replace_dead(
+            forecast, ~far_members(forecast, known, like(forecast, self.far_member))
+        )
 
     def settle(
         self,

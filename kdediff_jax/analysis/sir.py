@@ -146,10 +146,10 @@ def by_components(
     single = jnp.where(jnp.eye(y.shape[0], dtype=bool), y[None], jnp.nan)
     each = jax.vmap(lambda one: log_likelihood(one, forecast))(single).T
     known = ~jnp.isnan(each)
-    measured = measured & jnp.any(known, axis=0)
+    enough = 2 * jnp.sum(known & measured[None], axis=1) >= jnp.sum(measured)
+    measured = measured & jnp.any(known, axis=0)  # what nobody predicts compares with nothing
     mean = logsumexp(jnp.where(known, each, -jnp.inf), axis=0) - jnp.log(jnp.sum(known, axis=0))
     each = jnp.where(known, each, mean[None])
-    enough = 2 * jnp.sum(known & measured[None], axis=1) >= jnp.sum(measured)
     return jnp.where(enough, jnp.sum(jnp.where(measured[None], each, 0), axis=1), jnp.nan)
 
 
@@ -164,9 +164,12 @@ def innovation_of(
         return like(forecast, jnp.nan)
     model = from_statement(observation, forecast, t)
     predictions = model.predict(forecast)
-    measured = ~jnp.isnan(y)
-    innovation = jnp.where(measured, y - jnp.mean(predictions, axis=0), 0)
-    variance = jnp.var(predictions, axis=0, ddof=1) + jnp.diagonal(model.covariance)
+    known = jnp.isfinite(predictions)
+    measured = ~jnp.isnan(y) & (jnp.sum(known, axis=0) > 1)
+    mean = jnp.mean(predictions, axis=0, where=known)
+    innovation = jnp.where(measured, y - mean, 0)
+    variance = jnp.var(predictions, axis=0, ddof=1, where=known) + jnp.diagonal(model.covariance)
+    variance = jnp.where(measured, variance, 1)
     return normalised_innovation(innovation, variance, measured)
 
 

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from .._typing import Array, Float, Scalar, like
-from ..numerics import apply_gram, dot, safe_sqrt
+from ..numerics import Image, apply_gram, dot, safe_sqrt
 
 COORDINATES_AT_ONCE = 64  # of a localised analysis, where each has a decomposition of its own
 
@@ -66,7 +66,7 @@ def transform(
         pull, lost, freedom = apply_gram(_by_measurements, scaled, (innovation, seen, None), share)
         weights, lost = dot(scaled, pull), dot(scaled, lost)
     else:
-        right = dot(scaled, innovation), anomalies, None
+        right = Image(innovation), anomalies, None
         weights, lost, freedom = apply_gram(_by_members, scaled, right, share)
     increment = dot(weights.T, anomalies)[0] / (n - 1) ** 0.5
     return Transformed(increment, anomalies - lost, freedom)

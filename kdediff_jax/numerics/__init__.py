@@ -5,10 +5,11 @@ from .bisection import bisect, bisect_root
 from .linalg import cho_solve, cholesky, eigh, solve, solve_lower, triangular_root
 from .regression import LinearFit, linear_fit
 from .roots import floored_root, root_of_rows, solve_positive
-from .spectral import apply_gram, apply_spectral
+from .spectral import Image, apply_gram, apply_spectral
 from .units import binary_unit, unit_of_spread
 
 __all__ = [
+    "Image",
     "LinearFit",
     "apply_gram",
     "apply_spectral",

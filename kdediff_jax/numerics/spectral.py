@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -45,11 +46,20 @@ def _tangents(functions: Callable, primals: tuple, tangents: tuple) -> tuple[tup
     return _moved(functions, values, vectors, tangents[0], primals[1:], tangents[1:])
 
 
+class Image(NamedTuple):
+    """Stands for S times a matrix on the right of `apply_gram`, where n <= m.
+
+    As a product it would have lost the digits of all but the largest singular values.
+    """
+
+    of: Float[Array, "m k"]
+
+
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def apply_gram(
     functions: Callable[..., tuple[Array, ...]],
     s: Float[Array, "n m"],
-    right: tuple[Array | None, ...],
+    right: tuple[Array | Image | None, ...],
     *parameters: Array,
 ) -> tuple[Array, ...]:
     """Return the same for the smaller of A = S S^T and S^T S (the first where n = m).
@@ -59,25 +69,33 @@ def apply_gram(
     Args:
         functions: as in `apply_spectral`.
         s: S.
-        right: as in `apply_spectral`.
+        right: as in `apply_spectral`, or an `Image`.
         *parameters: of `functions`.
     """
-    values, vectors = _gram(s)
-    return _applied(vectors, functions(values, *parameters), right)
+    left, singular, cross = svd(s)
+    vectors = cross.T if s.shape[1] < s.shape[0] else left
+    turned = tuple(
+        singular[:, None] * dot(cross, b.of) if isinstance(b, Image) else _across(vectors, b)
+        for b in right
+    )
+    return _outward(vectors, functions(singular**2, *parameters), turned)
 
 
 @apply_gram.defjvp
 def _gram_tangents(functions: Callable, primals: tuple, tangents: tuple) -> tuple[tuple, tuple]:
-    s, ds = primals[0], tangents[0]
-    values, vectors = _gram(s)
-    half = dot(ds.T, s) if s.shape[1] < s.shape[0] else dot(ds, s.T)
-    return _moved(functions, values, vectors, half + half.T, primals[1:], tangents[1:])
-
-
-def _gram(s: Array) -> tuple[Array, Array]:
-    """Return eigenvalues and eigenvectors of the smaller Gram matrix."""
-    left, singular, right = svd(s)
-    return singular**2, right.T if s.shape[1] < s.shape[0] else left
+    (s, right, *parameters), (ds, moved, *shifts) = primals, tangents
+    left, singular, cross = svd(s)
+    narrow = s.shape[1] < s.shape[0]
+    half = dot(ds.T, s) if narrow else dot(ds, s.T)
+    pairs = [
+        (dot(s, b.of), dot(ds, b.of) + dot(s, db.of)) if isinstance(b, Image) else (b, db)
+        for b, db in zip(right, moved, strict=True)
+    ]
+    right, moved = zip(*pairs, strict=True)
+    vectors = cross.T if narrow else left
+    others, shifted = (right, *parameters), (moved, *shifts)
+    _, out = _moved(functions, singular**2, vectors, half + half.T, others, shifted)
+    return apply_gram(functions, *primals), out
 
 
 def _moved(
@@ -103,15 +121,20 @@ def _moved(
 
 def _applied(vectors: Array, functions: tuple, right: tuple) -> tuple[Array, ...]:
     """Return V diag(f_k) V^T B_k, or the sum of f_k."""
+    return _outward(vectors, functions, tuple(_across(vectors, b) for b in right))
+
+
+def _outward(vectors: Array, functions: tuple, turned: tuple) -> tuple[Array, ...]:
+    """Return V diag(f_k) C_k, or the sum of f_k."""
     return tuple(
-        jnp.sum(f, axis=-1) if b is None else dot(vectors, f[..., None] * _across(vectors, b))
-        for f, b in zip(functions, right, strict=True)
+        jnp.sum(f, axis=-1) if c is None else dot(vectors, f[..., None] * c)
+        for f, c in zip(functions, turned, strict=True)
     )
 
 
-def _across(vectors: Array, b: Array) -> Array:
+def _across(vectors: Array, b: Any) -> Any:
     """Return V^T B."""
-    return dot(jnp.swapaxes(vectors, -1, -2), b)
+    return None if b is None else dot(jnp.swapaxes(vectors, -1, -2), b)
 
 
 def _divided_differences(values: Array, f: Array, slope: Array) -> Float[Array, "*b n n"]:

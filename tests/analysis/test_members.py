@@ -58,7 +58,9 @@ def test_stand_ins_have_the_survivors_mean_and_covariance(x64):
 
 
 def far(x, threshold=5000.0):
-    return np.asarray(quick(far_members)(jnp.asarray(x), jnp.asarray(threshold, x.dtype)))
+    known = np.isfinite(x) & np.isfinite(x).all(axis=1, keepdims=True)
+    threshold = jnp.asarray(threshold, x.dtype)
+    return np.asarray(quick(far_members)(jnp.asarray(x), jnp.asarray(known), threshold))
 
 
 @pytest.mark.parametrize("distance", [1e4, 1e5, 1e10, 1e20, 1e30, 3e38])
@@ -67,6 +69,13 @@ def test_far_members_are_found_whatever_their_distance(dtype, distance, bad):
     x = np.random.default_rng(1).normal(size=(60, 3)).astype(dtype)
     x[5 : 5 + bad, 1] = distance * (-1) ** np.arange(bad)
     np.testing.assert_array_equal(np.flatnonzero(far(x)), np.arange(5, 5 + bad))
+
+
+@pytest.mark.parametrize("dead", [0, 3, 20])
+def test_dead_members_do_not_hide_a_far_one(dtype, dead):
+    x = np.random.default_rng(1).normal(size=(40, 2)).astype(dtype)
+    x[:dead, 1], x[30, 0] = np.nan, 1e10
+    np.testing.assert_array_equal(np.flatnonzero(far(x)), [30])
 
 
 @pytest.mark.parametrize("unit", [1e-9, 1.0, 1e9])

@@ -123,3 +123,25 @@ def test_no_call_is_large_enough_to_wait(monkeypatch):
     jax.clear_caches()  # a nested jit may be kept as it was traced above
     whole = calls(jax.jit(lambda a: rebuilt(a)).lower(a).compile().as_text())
     assert whole and all("[64,30,30]" in call for call in whole), whole
+
+
+def test_the_root_of_rows_is_the_root_of_their_product(dtype):
+    rows = np.random.default_rng(6).normal(size=(3, 7, 4)).astype(dtype)
+    root = np.asarray(jax.jit(linalg.triangular_root)(jnp.asarray(rows)))
+    assert root.dtype == dtype and np.all(np.triu(root, 1) == 0)
+    assert np.all(np.diagonal(root, axis1=1, axis2=2) > 0)
+    tolerance = 1e-12 if dtype == np.float64 else 1e-5
+    product = np.swapaxes(rows, 1, 2) @ rows
+    np.testing.assert_allclose(root @ np.swapaxes(root, 1, 2), product, atol=20 * tolerance)
+
+
+def test_the_derivative_of_the_root_of_rows_is_that_of_cholesky(x64):
+    rows = jnp.asarray(np.random.default_rng(6).normal(size=(7, 4)))
+
+    def of_rows(rows):
+        return jnp.sum(jnp.sin(linalg.triangular_root(rows)))
+
+    def of_product(rows):
+        return jnp.sum(jnp.sin(linalg.cholesky(rows.T @ rows)))
+
+    np.testing.assert_allclose(jax.grad(of_rows)(rows), jax.grad(of_product)(rows), atol=1e-9)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from kdediff_jax.numerics import apply_spectral
+from kdediff_jax.numerics import Image, apply_gram, apply_spectral
 
 SPECTRA = {
     "distinct": [0.5, 1.0, 2.0, 4.0],
@@ -74,3 +74,29 @@ def test_derivatives_of_entire_functions_are_those_of_power_series(x64, spectrum
 
     got, wanted = jax.grad(by_values)(a), jax.grad(by_product)(a)
     np.testing.assert_allclose(got + got.T, wanted + wanted.T, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(6, 3), (3, 6), (4, 4)])
+def test_of_a_gram_matrix_it_is_the_same(x64, shape):
+    """Values and derivatives, S times a matrix as a product and by its name."""
+    rng = np.random.default_rng(4)
+    s, power = jnp.asarray(rng.normal(size=shape)), jnp.asarray(0.7)
+    n, m = shape
+    b, e = (jnp.asarray(rng.normal(size=(k, 2))) for k in (min(shape), m))
+
+    def by_gram(s, b, e):
+        image = b if m < n else Image(e)
+        return apply_gram(functions, s, (b, image, None), power)
+
+    def by_product(s, b, e):
+        a, image = (s.T @ s, b) if m < n else (s @ s.T, s @ e)
+        return apply_spectral(functions, a, (b, image, None), power)
+
+    def total(f):
+        return lambda *args: sum(jnp.sum(jnp.sin(x)) for x in f(*args))
+
+    for one, other in zip(by_gram(s, b, e), by_product(s, b, e), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9)
+    slopes = (jax.grad(total(f), argnums=(0, 1, 2))(s, b, e) for f in (by_gram, by_product))
+    for one, other in zip(*slopes, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-8)

@@ -88,7 +88,8 @@ def test_degenerate_ensembles_give_finite_members(dtype, key, case):
     }.get(case, x)
     y = jnp.full(d, 1e6, dtype) if case == "far y" else y
     out, info = untuned(x, y)
-    assert info.ok and np.isfinite(out).all() and out.dtype == dtype
+    assert np.isfinite(out).all() and out.dtype == dtype
+    assert info.ok == (case != "two alive")  # of twenty: an analysis, though not to be trusted
 
 
 @quick
