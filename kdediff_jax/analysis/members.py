@@ -17,6 +17,7 @@ from .._typing import Array, Bool, Float, Scalar
 from ..numerics import safe_sqrt
 
 TRIMMED = 10  # one member in so many is cut off at either end
+FEWEST = 10  # members of which one can be called far
 SUSPICIOUS = 100.0  # ratio of the largest difference of neighbours to a typical one
 
 
@@ -24,6 +25,8 @@ def far_members(
     x: Float[Array, "n k"], known: Bool[Array, "n k"], threshold: Scalar
 ) -> Bool[Array, " n"]:
     """Return which members are further than `threshold` from the median in some coordinate.
+
+    Among fewer than ten members none is.
 
     Args:
         x: members, or their predictions.
@@ -62,7 +65,9 @@ def _beyond(x: Array, known: Bool[Array, "n k"], threshold: Scalar) -> Bool[Arra
     variance = jnp.sum(ratios**2, axis=0) / number - mean**2
     scale = size * safe_sqrt(variance)
     scale = jnp.where(scale > 0, scale, jnp.abs(median[0]))
-    bound = jnp.where(scale > 0, threshold * scale, jnp.inf)
+    # the scale of fewer is chance
+    judged = (scale > 0) & (count >= FEWEST)
+    bound = jnp.where(judged, threshold * scale, jnp.inf)
     return jnp.any(known & (jnp.abs(x - median) > bound[None]), axis=1)
 
 
