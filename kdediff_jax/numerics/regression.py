@@ -50,29 +50,27 @@ def linear_fit(
         values: variables.
         known: which of them count; the others may be anything.
     """
-    n, d = x.shape
     origin, scale = jnp.mean(x, axis=0), standard_deviation(x)
     z = (x - origin[None]) / scale[None]
-    smaller = z if d < n else z.T
-    gram = dot(smaller.T, smaller)
-    ridge = gram + jnp.eye(gram.shape[0], dtype=gram.dtype)
+    smoother = _smoother(z)
     count = jnp.maximum(jnp.sum(known, axis=0), 1).astype(x.dtype)
     values = jnp.where(known, values, 0)
     filled = jnp.where(known, values, (jnp.sum(values, axis=0) / count)[None])
 
-    def fit(filled: Array) -> LinearFit:
-        intercept = jnp.mean(filled, axis=0)
-        centred = filled - intercept[None]
-        if d < n:
-            slope = solve_positive(ridge, dot(z.T, centred))
-        else:
-            slope = dot(z.T, solve_positive(ridge, centred))
-        return LinearFit(origin, scale, intercept, slope, freedom)
+    def fill(_: int, filled: Array) -> Array:
+        mean = jnp.mean(filled, axis=0, keepdims=True)
+        return jnp.where(known, values, mean + dot(z, smoother, filled - mean))
 
-    def rounds(filled: Array) -> Array:
-        return lax.fori_loop(
-            0, ROUNDS, lambda _, filled: jnp.where(known, values, fit(filled).at(x)), filled
-        )
+    rounds = lambda filled: lax.fori_loop(0, ROUNDS, fill, filled)  # noqa: E731
+    filled = lax.cond(jnp.all(known), lambda filled: filled, rounds, filled)
+    mean = jnp.mean(filled, axis=0)
+    freedom = jnp.sum(z * smoother.T)
+    return LinearFit(origin, scale, mean, dot(smoother, filled - mean[None]), freedom)
 
-    freedom = jnp.trace(solve_positive(ridge, gram))
-    return fit(lax.cond(jnp.all(known), lambda filled: filled, rounds, filled))
+
+def _smoother(z: Float[Array, "n d"]) -> Float[Array, "d n"]:
+    """Return (z^T z + 1)^{-1} z^T = z^T (z z^T + 1)^{-1}, by the smaller of the two."""
+    n, d = z.shape
+    smaller = z if d < n else z.T
+    ridge = dot(smaller.T, smaller) + jnp.eye(smaller.shape[1], dtype=z.dtype)
+    return solve_positive(ridge, z.T) if d < n else solve_positive(ridge, z).T
