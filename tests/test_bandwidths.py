@@ -24,7 +24,9 @@ def test_factors_are_those_of_scipy(dtype):
 def test_a_constant_coordinate_still_has_a_width():
     x = jnp.stack([jnp.arange(5.0), jnp.full(5, 3.0)], axis=1)
     eps = float(jnp.finfo(x.dtype).eps)
-    np.testing.assert_allclose(deviations(x), [np.sqrt(2.5), eps * np.sqrt(2.5)], rtol=1e-5)
+    np.testing.assert_allclose(deviations(x), [np.sqrt(2.5), 3 * eps], rtol=1e-5)
+    at_zero = x - jnp.array([[0.0, 3.0]])
+    np.testing.assert_allclose(deviations(at_zero), [np.sqrt(2.5), eps * np.sqrt(2.5)], rtol=1e-5)
     np.testing.assert_allclose(deviations(jnp.ones((3, 1))), [eps])
     assert np.isfinite(jax.grad(lambda x: jnp.sum(deviations(x)))(x)).all()
 

@@ -8,7 +8,7 @@ sees simulated measurements alone.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -122,7 +122,12 @@ def predict(
     model = noise(observation, key, forecast, t)
     predictions = model.predict(forecast)
     vector("y", y, predictions.shape[1])
-    return _admitted(forecast, alive, predictions, y, model, far_member)
+    usable = alive & usable_rows(predictions, y, far_member)
+    y = predicted_components(y, predictions, usable)
+    fit = regression_of(forecast, predictions, usable)
+    predictions = jnp.where(jnp.isfinite(predictions), predictions, fit.at(forecast))
+    forecast, predictions, alive = replace_pairs(forecast, predictions, usable)
+    return Predicted(forecast, alive, predictions, y, _completed(model, fit))
 
 
 def predict_from_pairs(
@@ -142,13 +147,15 @@ def predict_from_pairs(
         far_member: see `Safeguards`.
     """
     usable = alive & usable_rows(simulated, y, far_member)
+    y = predicted_components(y, simulated, usable)
     fit = regression_of(forecast, simulated, usable)
     finite = jnp.isfinite(simulated)
     filled = jnp.where(finite, simulated, fit.at(forecast))
     forecast, filled, alive = replace_pairs(forecast, filled, usable)
     # what was filled in says nothing of the noise
     model = from_pairs(forecast, jnp.where(finite | ~usable[:, None], filled, jnp.nan))
-    return _admitted(forecast, alive, model.predict(forecast), y, model, far_member)
+    # a linear h is finite wherever the members are: nothing is left to replace
+    return Predicted(forecast, alive, model.predict(forecast), y, model)
 
 
 def usable_rows(
@@ -167,18 +174,6 @@ def usable_rows(
     # what is not measured may be as far as it likes
     known = (finite & enough[:, None]) | ~measured
     return enough & ~far_members(jnp.where(measured, values, 0), known, like(values, far_member))
-
-
-def _admitted(
-    forecast: Array, alive: Array, predictions: Array, y: Array, model: ErrorModel, far: Any
-) -> Predicted:
-    """Replace the members that cannot predict y, and complete the predictions of the others."""
-    usable = alive & usable_rows(predictions, y, far)
-    y = predicted_components(y, predictions, usable)
-    fit = regression_of(forecast, predictions, usable)
-    predictions = jnp.where(jnp.isfinite(predictions), predictions, fit.at(forecast))
-    forecast, predictions, alive = replace_pairs(forecast, predictions, usable)
-    return Predicted(forecast, alive, predictions, y, _completed(model, fit))
 
 
 def predicted_components(

@@ -17,7 +17,7 @@ from ..ensemble.resampling import SCHEMES, resample
 from ..numerics import apply_spectral, dot, safe_sqrt, unit_of_spread
 from ..observations.additive import AbstractAdditive
 from ..observations.base import AbstractLikelihood, AbstractObservation
-from ..observations.error_model import density, from_statement
+from ..observations.error_model import component_densities, density, from_statement
 from .base import AbstractAnalysis
 from .outcome import Outcome
 from .safeguards import normalised_innovation
@@ -143,12 +143,12 @@ def by_components(
         forecast: members.
     """
     measured = ~jnp.isnan(y)
-    single = jnp.where(jnp.eye(y.shape[0], dtype=bool), y[None], jnp.nan)
-    each = jax.vmap(lambda one: log_likelihood(one, forecast))(single).T
+    each = component_densities(log_likelihood, y, forecast)
     known = ~jnp.isnan(each)
     enough = 2 * jnp.sum(known & measured[None], axis=1) >= jnp.sum(measured)
     measured = measured & jnp.any(known, axis=0)  # what nobody predicts compares with nothing
-    mean = logsumexp(jnp.where(known, each, -jnp.inf), axis=0) - jnp.log(jnp.sum(known, axis=0))
+    count = jnp.sum(known, axis=0, dtype=each.dtype)
+    mean = logsumexp(jnp.where(known, each, -jnp.inf), axis=0) - jnp.log(count)
     each = jnp.where(known, each, mean[None])
     return jnp.where(enough, jnp.sum(jnp.where(measured[None], each, 0), axis=1), jnp.nan)
 
@@ -169,7 +169,6 @@ def innovation_of(
     mean = jnp.mean(predictions, axis=0, where=known)
     innovation = jnp.where(measured, y - mean, 0)
     variance = jnp.var(predictions, axis=0, ddof=1, where=known) + jnp.diagonal(model.covariance)
-    variance = jnp.where(measured, variance, 1)
     return normalised_innovation(innovation, variance, measured)
 
 

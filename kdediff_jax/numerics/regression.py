@@ -61,8 +61,12 @@ def linear_fit(
         mean = jnp.mean(filled, axis=0, keepdims=True)
         return jnp.where(known, values, mean + dot(z, smoother, filled - mean))
 
-    rounds = lambda filled: lax.fori_loop(0, ROUNDS, fill, filled)  # noqa: E731
-    filled = lax.cond(jnp.all(known), lambda filled: filled, rounds, filled)
+    filled = lax.cond(
+        jnp.all(known),
+        lambda filled: filled,
+        lambda filled: lax.fori_loop(0, ROUNDS, fill, filled),
+        filled,
+    )
     mean = jnp.mean(filled, axis=0)
     freedom = jnp.sum(z * smoother.T)
     return LinearFit(origin, scale, mean, dot(smoother, filled - mean[None]), freedom)

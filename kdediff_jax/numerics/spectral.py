@@ -36,14 +36,15 @@ def apply_spectral(
         right: matrices B_k [*b n k]; None for the trace of f_k(A) [*b].
         parameters: of `functions`, whatever broadcasts against the eigenvalues.
     """
-    values, vectors = eigh(a)
-    return _applied(vectors, functions(values, *parameters), right)
+    return _applied(_spectral(a, right), functions, parameters)
 
 
 @apply_spectral.defjvp
 def _tangents(functions: Callable, primals: tuple, tangents: tuple) -> tuple[tuple, tuple]:
-    values, vectors = eigh(primals[0])
-    return _moved(functions, values, vectors, tangents[0], primals[1:], tangents[1:])
+    (a, right, *parameters), (da, moved, *shifts) = primals, tangents
+    found = _spectral(a, right)
+    out = _moved(found, functions, (da, moved), parameters, shifts)
+    return _applied(found, functions, parameters), out
 
 
 class Image(NamedTuple):
@@ -72,67 +73,74 @@ def apply_gram(
         right: as in `apply_spectral`, or an `Image`.
         *parameters: of `functions`.
     """
+    return _applied(_gram(s, right), functions, parameters)
+
+
+@apply_gram.defjvp
+def _gram_tangents(functions: Callable, primals: tuple, tangents: tuple) -> tuple[tuple, tuple]:
+    (s, right, *parameters), (ds, moved, *shifts) = primals, tangents
+    found = _gram(s, right)
+    half = dot(ds.T, s) if s.shape[1] < s.shape[0] else dot(ds, s.T)
+    moved = tuple(
+        dot(ds, b.of) + dot(s, db.of) if isinstance(b, Image) else db
+        for b, db in zip(right, moved, strict=True)
+    )
+    out = _moved(found, functions, (half + half.T, moved), parameters, shifts)
+    return _applied(found, functions, parameters), out
+
+
+class _Decomposed(NamedTuple):
+    """A = V diag(l) V^T, and V^T B_k (None for a trace)."""
+
+    values: Array
+    vectors: Array
+    turned: tuple
+
+
+def _spectral(a: Array, right: tuple) -> _Decomposed:
+    values, vectors = eigh(a)
+    return _Decomposed(values, vectors, tuple(_across(vectors, b) for b in right))
+
+
+def _gram(s: Array, right: tuple) -> _Decomposed:
     left, singular, cross = svd(s)
     vectors = cross.T if s.shape[1] < s.shape[0] else left
     turned = tuple(
         singular[:, None] * dot(cross, b.of) if isinstance(b, Image) else _across(vectors, b)
         for b in right
     )
-    return _outward(vectors, functions(singular**2, *parameters), turned)
+    return _Decomposed(singular**2, vectors, turned)
 
 
-@apply_gram.defjvp
-def _gram_tangents(functions: Callable, primals: tuple, tangents: tuple) -> tuple[tuple, tuple]:
-    (s, right, *parameters), (ds, moved, *shifts) = primals, tangents
-    left, singular, cross = svd(s)
-    narrow = s.shape[1] < s.shape[0]
-    half = dot(ds.T, s) if narrow else dot(ds, s.T)
-    pairs = [
-        (dot(s, b.of), dot(ds, b.of) + dot(s, db.of)) if isinstance(b, Image) else (b, db)
-        for b, db in zip(right, moved, strict=True)
-    ]
-    right, moved = zip(*pairs, strict=True)
-    vectors = cross.T if narrow else left
-    others, shifted = (right, *parameters), (moved, *shifts)
-    _, out = _moved(functions, singular**2, vectors, half + half.T, others, shifted)
-    return apply_gram(functions, *primals), out
+def _applied(found: _Decomposed, functions: Callable, parameters: Any) -> tuple[Array, ...]:
+    """Return V diag(f_k) V^T B_k, or the sum of f_k."""
+    return tuple(
+        jnp.sum(f, axis=-1) if c is None else dot(found.vectors, f[..., None] * c)
+        for f, c in zip(functions(found.values, *parameters), found.turned, strict=True)
+    )
 
 
 def _moved(
-    functions: Callable, values: Array, vectors: Array, da: Array, others: tuple, tangents: tuple
-) -> tuple[tuple, tuple]:
-    """Return what is applied, and its tangent along that of A, of B_k and of the parameters."""
-    right, *parameters = others
-    moved, *shifts = tangents
+    found: _Decomposed, functions: Callable, moved: tuple, parameters: Any, shifts: Any
+) -> tuple[Array, ...]:
+    """Return the tangent of what is applied, along those of A and of the B_k, and of parameters."""
+    values, vectors, turned = found
+    da, right = moved
     f, slopes = jax.jvp(lambda v: functions(v, *parameters), (values,), (jnp.ones_like(values),))
     change = dot(_across(vectors, da), vectors)
     _, df = jax.jvp(lambda *p: functions(values, *p), tuple(parameters), tuple(shifts))
     out = []
-    for value, slope, shift, b, db in zip(f, slopes, df, right, moved, strict=True):
-        if b is None:
+    for value, slope, shift, c, db in zip(f, slopes, df, turned, right, strict=True):
+        if c is None:
             diagonal = jnp.diagonal(change, axis1=-2, axis2=-1)
             out.append(jnp.sum(slope * diagonal + shift, axis=-1))
             continue
-        turned = dot(_divided_differences(values, value, slope) * change, _across(vectors, b))
-        turned = turned + shift[..., None] * _across(vectors, b)
-        out.append(dot(vectors, turned + value[..., None] * _across(vectors, db)))
-    return _applied(vectors, f, right), tuple(out)
+        inner = dot(_divided_differences(values, value, slope) * change, c) + shift[..., None] * c
+        out.append(dot(vectors, inner + value[..., None] * _across(vectors, db)))
+    return tuple(out)
 
 
-def _applied(vectors: Array, functions: tuple, right: tuple) -> tuple[Array, ...]:
-    """Return V diag(f_k) V^T B_k, or the sum of f_k."""
-    return _outward(vectors, functions, tuple(_across(vectors, b) for b in right))
-
-
-def _outward(vectors: Array, functions: tuple, turned: tuple) -> tuple[Array, ...]:
-    """Return V diag(f_k) C_k, or the sum of f_k."""
-    return tuple(
-        jnp.sum(f, axis=-1) if c is None else dot(vectors, f[..., None] * c)
-        for f, c in zip(functions, turned, strict=True)
-    )
-
-
-def _across(vectors: Array, b: Any) -> Any:
+def _across(vectors: Array, b: Array | None) -> Any:
     """Return V^T B."""
     return None if b is None else dot(jnp.swapaxes(vectors, -1, -2), b)
 

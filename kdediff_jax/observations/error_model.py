@@ -48,10 +48,7 @@ class ErrorModel(NamedTuple):
         if self.log_likelihood is None:
             densities = -0.5 * (known[None] - self.predict(members)) ** 2 / variance[None]
         else:
-            # NaN components say nothing: a measurement of one component has that one's density
-            log_likelihood = self.log_likelihood
-            single = jnp.where(jnp.eye(y.shape[0], dtype=bool), y[None], jnp.nan)
-            densities = jax.vmap(lambda v: log_likelihood(v, members))(single).T
+            densities = component_densities(self.log_likelihood, y, members)
         return jnp.where(measured[None], densities, 0)
 
 
@@ -123,6 +120,24 @@ def _pooled(residual: Float[Array, "n r m"], correction: Scalar | float) -> Floa
     scaled = jnp.where(known[:, None], residual, 0) * scale[None, None]
     scaled = scaled.reshape(-1, residual.shape[2])
     return dot(scaled.T, scaled)
+
+
+def component_densities(
+    log_likelihood: Callable[[Array, Array], Array],
+    y: Float[Array, " m"],
+    members: Float[Array, "n d"],
+) -> Float[Array, "n m"]:
+    """Return log p(y_k | x_i) of every component by itself.
+
+    NaN components say nothing: a measurement of one component has that one's density.
+
+    Args:
+        log_likelihood: (y, members) -> log p(y | x_i) [n].
+        y: the measurement.
+        members: x_i.
+    """
+    single = jnp.where(jnp.eye(y.shape[0], dtype=bool), y[None], jnp.nan)
+    return jax.vmap(lambda one: log_likelihood(one, members))(single).T
 
 
 def density(observation: AbstractLikelihood, t: Scalar) -> Callable[[Array, Array], Array]:
