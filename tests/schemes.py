@@ -108,7 +108,7 @@ SCHEMES = {
     "lenkpf": Scheme(lambda p: kd.LEnKPF(p.localisation), localised=True),
     "enkf": Scheme(_enkf("auto"), copies=True, smooth=True),
     "enkf, sampled": Scheme(_enkf("sampled")),
-    "enkf, pairs": Scheme(_enkf("pairs"), copies=True, smooth=True),
+    "enkf, pairs": Scheme(_enkf("pairs"), smooth=True),
     "etkf": Scheme(lambda p: kd.ETKF(), deterministic=True, copies=True, smooth=True),
     "letkf": Scheme(
         lambda p: kd.LETKF(p.localisation),

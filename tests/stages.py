@@ -19,7 +19,10 @@ def predicted(observation, members, y, *, noise="auto", alive=None, seed=0):
     members = jnp.asarray(members)
     alive = jnp.ones(members.shape[0], bool) if alive is None else alive
     y, t = jnp.asarray(y, members.dtype), jnp.zeros((), members.dtype)
-    return predict(jax.random.key(seed), members, alive, y, observation, t, as_noise(noise))
+    far_member = kd.Safeguards().far_member
+    return predict(
+        jax.random.key(seed), members, alive, y, observation, t, as_noise(noise), far_member
+    )
 
 
 def posteriors_of(scheme, forecast, seed=0):

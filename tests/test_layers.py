@@ -23,7 +23,8 @@ ROWS = (
     ("leave_one_out", "ensemble"),
     ("samplers",),
     ("analysis.members", "analysis.outcome"),
-    ("analysis.predict", "analysis.safeguards"),
+    ("analysis.pairs", "analysis.safeguards"),
+    ("analysis.predict",),
     ("analysis.units",),
     ("analysis.base", "diagnosis"),
     (

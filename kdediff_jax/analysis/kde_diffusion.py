@@ -35,9 +35,9 @@ from ..numerics import split_missing
 from ..observations import AbstractObservation
 from ..samplers import AbstractSampler, ProbabilityFlow
 from .base import AbstractPairedAnalysis
-from .members import replace_pairs
 from .outcome import Outcome
-from .predict import predicted_components, regression_of, simulate, usable_rows
+from .pairs import admit_pairs
+from .predict import simulate
 from .safeguards import Safeguards, gross_errors, normalised_innovation
 
 
@@ -211,14 +211,11 @@ def _usable(
     """Replace members without a simulated measurement, complete those that lack a component."""
     r, n, m = simulated.shape
     by_member = jnp.moveaxis(simulated, 0, 1).reshape(n, r * m)
-    replicated = jnp.tile(y, r)
-    usable = alive & usable_rows(by_member, replicated, far_member)
-    y = predicted_components(replicated, by_member, usable).reshape(r, m)
-    fit = regression_of(forecast, by_member, usable)
-    by_member = jnp.where(jnp.isfinite(by_member), by_member, fit.at(forecast))
-    forecast, by_member, alive = replace_pairs(forecast, by_member, usable)
+    admitted = admit_pairs(forecast, alive, by_member, jnp.tile(y, r), far_member).pairs
+    simulated = jnp.moveaxis(admitted.values.reshape(n, r, m), 1, 0)
     # a component that one replicate lacks in every member is lost: NaN in a sum
-    return forecast, jnp.moveaxis(by_member.reshape(n, r, m), 1, 0), alive, jnp.mean(y, axis=0)
+    y = jnp.mean(admitted.y.reshape(r, m), axis=0)
+    return admitted.members, simulated, admitted.alive, y
 
 
 def _scaled(

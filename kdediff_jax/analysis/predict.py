@@ -1,6 +1,6 @@
 r"""The first stage of every scheme: members and their predictions.
 
-Members without a prediction, or with one far beyond all others, end here (`members`).
+Members without a prediction, or with one far beyond all others, end here (`pairs`).
 
 `predict` serves the schemes with an error model (h and R), `simulate` the paper's filter, which
 sees simulated measurements alone.
@@ -12,15 +12,14 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from .._checks import vector
-from .._typing import Array, Bool, Float, Key, Scalar, like
-from ..numerics import LinearFit, centred, linear_fit, masked_covariance, split_missing
+from .._typing import Array, Bool, Float, Key, Scalar
+from ..numerics import LinearFit, centred, masked_covariance, split_missing
 from ..observations.base import AbstractObservation, sample_ensemble
-from ..observations.error_model import ErrorModel, from_pairs
+from ..observations.error_model import ErrorModel, Simulated, paired
 from ..observations.noise import AbstractNoise
-from .members import far_members, replace_pairs
+from .pairs import admit_pairs
 
 
 class Predicted(NamedTuple):
@@ -119,15 +118,9 @@ def predict(
     Raises:
         ValueError: a measurement of another size than the predictions.
     """
-    model = noise(observation, key, forecast, t)
-    predictions = model.predict(forecast)
-    vector("y", y, predictions.shape[1])
-    usable = alive & usable_rows(predictions, y, far_member)
-    y = predicted_components(y, predictions, usable)
-    fit = regression_of(forecast, predictions, usable)
-    predictions = jnp.where(jnp.isfinite(predictions), predictions, fit.at(forecast))
-    forecast, predictions, alive = replace_pairs(forecast, predictions, usable)
-    return Predicted(forecast, alive, predictions, y, _completed(model, fit))
+    simulated = noise(observation, key, forecast, t)
+    vector("y", y, simulated.values.shape[1])
+    return _predicted(forecast, alive, simulated, y, far_member)
 
 
 def predict_from_pairs(
@@ -146,66 +139,18 @@ def predict_from_pairs(
         y: the measurement.
         far_member: see `Safeguards`.
     """
-    usable = alive & usable_rows(simulated, y, far_member)
-    y = predicted_components(y, simulated, usable)
-    fit = regression_of(forecast, simulated, usable)
-    finite = jnp.isfinite(simulated)
-    filled = jnp.where(finite, simulated, fit.at(forecast))
-    forecast, filled, alive = replace_pairs(forecast, filled, usable)
-    # what was filled in says nothing of the noise
-    model = from_pairs(forecast, jnp.where(finite | ~usable[:, None], filled, jnp.nan))
-    # a linear h is finite wherever the members are: nothing is left to replace
-    return Predicted(forecast, alive, model.predict(forecast), y, model)
+    return _predicted(forecast, alive, paired(simulated), y, far_member)
 
 
-def usable_rows(
-    values: Float[Array, "n m"], y: Float[Array, " m"], far_member: Scalar | float
-) -> Bool[Array, " n"]:
-    """Return the members that predict at least half of what is measured, and nothing absurd.
-
-    Args:
-        values: predictions or simulated measurements.
-        y: the measurement.
-        far_member: see `Safeguards`.
-    """
-    measured = ~jnp.isnan(y)[None]
-    finite = jnp.isfinite(values)
-    enough = 2 * jnp.sum(finite & measured, axis=1) >= jnp.sum(measured)
-    # what is not measured may be as far as it likes
-    known = (finite & enough[:, None]) | ~measured
-    return enough & ~far_members(jnp.where(measured, values, 0), known, like(values, far_member))
-
-
-def predicted_components(
-    y: Float[Array, " m"], predictions: Float[Array, "n m"], usable: Bool[Array, " n"]
-) -> Float[Array, " m"]:
-    """Return y without the components that no member predicts: they compare with nothing."""
-    return jnp.where(jnp.any(jnp.isfinite(predictions) & usable[:, None], axis=0), y, jnp.nan)
-
-
-def regression_of(
-    forecast: Float[Array, "n d"], predictions: Float[Array, "n m"], usable: Bool[Array, " n"]
-) -> LinearFit:
-    """Return the regression of predictions on members, of use where some are not finite; else 0.
-
-    A member without a prediction of one component, as where h takes the root of a negative number,
-    keeps its say on the others: what is missing follows from the state.
-
-    Args:
-        forecast: finite members.
-        predictions: of theirs.
-        usable: members to learn from.
-    """
-    finite = jnp.isfinite(predictions)
-
-    def fitted() -> LinearFit:
-        return linear_fit(forecast, predictions, finite & usable[:, None])
-
-    def none() -> LinearFit:
-        fit = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(fitted))
-        return fit._replace(scale=jnp.ones_like(fit.scale))
-
-    return lax.cond(jnp.all(finite), none, fitted)
+def _predicted(
+    forecast: Array, alive: Array, simulated: Simulated, y: Array, far_member: Scalar | float
+) -> Predicted:
+    """Admit the members by what they predict, then form the error model of those that count."""
+    pairs, known, fit = admit_pairs(forecast, alive, simulated.values, y, far_member)
+    model = simulated.model(pairs.members, known)
+    if simulated.noisy:  # h is linear there, and finite wherever the members are
+        return Predicted(pairs.members, pairs.alive, model.predict(pairs.members), pairs.y, model)
+    return Predicted(*pairs, _completed(model, fit))
 
 
 def _completed(model: ErrorModel, fit: LinearFit) -> ErrorModel:

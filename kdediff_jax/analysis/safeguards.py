@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from .._checks import positive
 from .._typing import Array, Bool, Float, Number, Scalar, like, tunable
 from ..ensemble.inflation import inflate
-from .members import far_members, replace_dead
+from .members import admit
 from .outcome import AnalysisInfo, Outcome
 
 
@@ -16,10 +16,11 @@ class Safeguards(eqx.Module):
     """What keeps a run alive: masks for bad members, and the forecast in place of a failure.
 
     Args:
-        far_member: distance from the median, in standard deviations of the central four fifths of
-            the members, beyond which a member is masked in the forecast and in the predictions;
-            infinity for never. Far beyond honest heavy tails: of a hundred Cauchy draws one is
-            masked in a hundred ensembles, of a thousand log-normal ones (sigma = 2) none.
+        far_member: distance from the median, in halves of the distance between the members' first
+            and last decile (1.28 standard deviations of a Gaussian), beyond which a member is
+            masked in the forecast and in the predictions; infinity for never. Far beyond honest
+            heavy tails: of a hundred Cauchy draws one is masked in 180 ensembles, of a
+            thousand log-normal ones (sigma = 2) none.
         failure_inflation: factor of the anomalies of a forecast that goes on in place of a failed
             analysis.
 
@@ -27,7 +28,7 @@ class Safeguards(eqx.Module):
         ValueError: a number that is not positive.
     """
 
-    far_member: Number = tunable(5000.0)
+    far_member: Number = tunable(4000.0)
     failure_inflation: Number = tunable(1.05)
 
     def __check_init__(self) -> None:
@@ -37,11 +38,7 @@ class Safeguards(eqx.Module):
 
     def admit(self, forecast: Float[Array, "n d"]) -> tuple[Array, Bool[Array, " n"]]:
         """Return the members with stand-ins for those that take no part, and who takes part."""
-        finite = jnp.isfinite(forecast)
-        known = finite & jnp.all(finite, axis=1, keepdims=True)
-        return replace_dead(
-            forecast, ~far_members(forecast, known, like(forecast, self.far_member))
-        )
+        return admit(forecast, like(forecast, self.far_member))
 
     def settle(
         self,

@@ -52,6 +52,35 @@ class ErrorModel(NamedTuple):
         return jnp.where(measured[None], densities, 0)
 
 
+class Simulated(NamedTuple):
+    """What the members predict, before it is known whose predictions count.
+
+    Attributes:
+        values: what each member predicts [n m], in the units of y.
+        model: (members [n d], which values count [n m]) -> the error model.
+        noisy: whether the values are measurements, noise included, and no predictions.
+    """
+
+    values: Float[Array, "n m"]
+    model: Callable[[Array, Array], ErrorModel]
+    noisy: bool = False
+
+
+def stated(observation: AbstractAdditive, forecast: Float[Array, "n d"], t: Scalar) -> Simulated:
+    """Return what the observation states, whoever counts."""
+    model = from_statement(observation, forecast, t)
+    return Simulated(model.predict(forecast), lambda *_: model)
+
+
+def paired(simulated: Float[Array, "n m"]) -> Simulated:
+    """Return one simulated measurement per member, to be regressed on the members that count."""
+
+    def model(members: Array, known: Array) -> ErrorModel:
+        return from_pairs(members, jnp.where(known, simulated, jnp.nan))
+
+    return Simulated(simulated, model, noisy=True)
+
+
 def from_statement(
     observation: AbstractAdditive, forecast: Float[Array, "n d"], t: Scalar
 ) -> ErrorModel:
@@ -65,16 +94,17 @@ def from_statement(
     return ErrorModel(mean, r, None if observation.gaussian else density(observation, t))
 
 
-def from_replicates(
+def replicated(
     observation: AbstractObservation,
     key: Key,
     forecast: Float[Array, "n d"],
     t: Scalar,
     replicates: int,
-) -> ErrorModel:
+) -> Simulated:
     """Return h as the mean of some simulated measurements per member, R as their pooled covariance.
 
-    The keys belong to the member: a member that moves meets the same noise.
+    The keys belong to the member: a member that moves meets the same noise. A member that does not
+    count says nothing of R.
 
     Raises:
         TypeError: `sample` returns None, a tuple or integers.
@@ -83,15 +113,20 @@ def from_replicates(
     keys = jax.random.split(key, (forecast.shape[0], replicates))
 
     def simulate(points: Array) -> Array:
-        replicated = jax.vmap(lambda k, x: measure(observation, k, x, t), in_axes=(0, None))
+        draws = jax.vmap(lambda k, x: measure(observation, k, x, t), in_axes=(0, None))
         # the same noise again, on purpose: `clone` says so to JAX's checker
-        return jax.vmap(replicated)(jax.random.clone(keys), points)
+        return jax.vmap(draws)(jax.random.clone(keys), points)
 
     simulated = simulate(forecast)
-    deviations = simulated - jnp.mean(simulated, axis=1, keepdims=True)
-    covariance = _pooled(deviations, replicates / (replicates - 1))
-    covariance = _floored(covariance, simulated.reshape(-1, simulated.shape[2]))
-    return ErrorModel(lambda points: jnp.mean(simulate(points), axis=1), covariance)
+    values = jnp.mean(simulated, axis=1)
+
+    def model(_: Array, known: Array) -> ErrorModel:
+        counting = jnp.where(known[:, None], simulated, jnp.nan)
+        covariance = _pooled(counting - values[:, None], replicates / (replicates - 1))
+        covariance = _floored(covariance, counting.reshape(-1, simulated.shape[2]))
+        return ErrorModel(lambda points: jnp.mean(simulate(points), axis=1), covariance)
+
+    return Simulated(values, model)
 
 
 def from_pairs(forecast: Float[Array, "n d"], simulated: Float[Array, "n m"]) -> ErrorModel:

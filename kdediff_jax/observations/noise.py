@@ -10,7 +10,7 @@ from .._checks import choice, count
 from .._typing import Array, Float, Key, Scalar
 from .additive import AbstractAdditive
 from .base import AbstractLikelihood, AbstractObservation, sample_ensemble
-from .error_model import ErrorModel, density, from_pairs, from_replicates, from_statement
+from .error_model import ErrorModel, Simulated, density, paired, replicated, stated
 
 
 class AbstractNoise(eqx.Module):
@@ -19,8 +19,8 @@ class AbstractNoise(eqx.Module):
     @abc.abstractmethod
     def __call__(
         self, observation: AbstractObservation, key: Key, forecast: Float[Array, "n d"], t: Scalar
-    ) -> ErrorModel:
-        """Return the error model at finite members."""
+    ) -> Simulated:
+        """Return what finite members predict, and how the error model follows from it."""
 
 
 class KnownNoise(AbstractNoise):
@@ -28,14 +28,14 @@ class KnownNoise(AbstractNoise):
 
     def __call__(
         self, observation: AbstractObservation, key: Key, forecast: Float[Array, "n d"], t: Scalar
-    ) -> ErrorModel:
+    ) -> Simulated:
         """Return the stated h and R."""
         if not isinstance(observation, AbstractAdditive):
             raise TypeError(
                 "observation: expected one that states its mean and covariance (such as "
                 f"GaussianObservation) for noise='known', got {type(observation).__name__}"
             )
-        return from_statement(observation, forecast, t)
+        return stated(observation, forecast, t)
 
 
 class SampledNoise(AbstractNoise):
@@ -53,9 +53,9 @@ class SampledNoise(AbstractNoise):
 
     def __call__(
         self, observation: AbstractObservation, key: Key, forecast: Float[Array, "n d"], t: Scalar
-    ) -> ErrorModel:
+    ) -> Simulated:
         """Return h and R from replicates."""
-        return from_replicates(observation, key, forecast, t, self.replicates)
+        return replicated(observation, key, forecast, t, self.replicates)
 
 
 class PairedNoise(AbstractNoise):
@@ -63,9 +63,9 @@ class PairedNoise(AbstractNoise):
 
     def __call__(
         self, observation: AbstractObservation, key: Key, forecast: Float[Array, "n d"], t: Scalar
-    ) -> ErrorModel:
+    ) -> Simulated:
         """Return h and R from the pairs."""
-        return from_pairs(forecast, sample_ensemble(observation, key, forecast, t))
+        return paired(sample_ensemble(observation, key, forecast, t))
 
 
 class AutoNoise(AbstractNoise):
@@ -83,14 +83,19 @@ class AutoNoise(AbstractNoise):
 
     def __call__(
         self, observation: AbstractObservation, key: Key, forecast: Float[Array, "n d"], t: Scalar
-    ) -> ErrorModel:
+    ) -> Simulated:
         """Return the best error model that the observation allows."""
         if isinstance(observation, AbstractAdditive):
-            return from_statement(observation, forecast, t)
-        model = from_replicates(observation, key, forecast, t, self.replicates)
-        if isinstance(observation, AbstractLikelihood):
-            return model._replace(log_likelihood=density(observation, t))
-        return model
+            return stated(observation, forecast, t)
+        simulated = replicated(observation, key, forecast, t, self.replicates)
+        if not isinstance(observation, AbstractLikelihood):
+            return simulated
+        log_likelihood = density(observation, t)
+
+        def model(members: Array, known: Array) -> ErrorModel:
+            return simulated.model(members, known)._replace(log_likelihood=log_likelihood)
+
+        return simulated._replace(model=model)
 
 
 RULES = {"auto": AutoNoise, "known": KnownNoise, "sampled": SampledNoise, "pairs": PairedNoise}

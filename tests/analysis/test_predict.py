@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -99,6 +100,26 @@ def test_the_error_model_from_replicates_and_from_pairs(x64, key):
     # h is linear in the members, so that it can be asked anywhere
     change = np.asarray(found.at(jnp.asarray(x + 10)).predictions - found.predictions)
     np.testing.assert_allclose(change, np.tile(change[:1], (n, 1)), rtol=1e-9)
+
+
+class Broken(kd.AbstractObservation):
+    """It measures one member with a factor of a million, noise included."""
+
+    def sample(self, key, x, t):
+        y = x[:2] + 0.5 * jax.random.normal(key, (2,), x.dtype)
+        return jnp.where(x[0] > 100, 1e6, 1) * y
+
+
+@pytest.mark.parametrize("noise", ["sampled", "pairs"])
+def test_who_takes_no_part_says_nothing_of_the_error_model(noise, x64):
+    x = members(60)
+    x[7, 0] = 101 + np.std(x[:, 0])  # no further than honest members may be
+    sound = np.delete(x, 7, axis=0)
+    forecast = predicted(Broken(), x, np.zeros(2), noise=noise)
+    assert forecast.alive.sum() == 59 and not forecast.alive[7]
+    wanted = predicted(Broken(), sound, np.zeros(2), noise=noise).noise
+    np.testing.assert_allclose(np.diag(forecast.noise), np.diag(wanted), rtol=0.4)
+    assert np.abs(forecast.predictions).max() < 100
 
 
 def test_replicates_of_a_moved_member_meet_the_same_noise(x64):

@@ -93,7 +93,7 @@ def test_a_masked_member_changes_nothing_of_the_others(name, x64):
     misfit = (((y - forecast @ own.matrix.T) / own.std) ** 2).sum(axis=1)
     dead = int(np.argmax(misfit[1:]))  # before the member that weighs least
     masked = changed(forecast, (dead, NAN))
-    copied = np.asarray(replace_dead(jnp.asarray(masked))[0])
+    copied = np.asarray(replace_dead(jnp.asarray(masked), np.arange(len(masked)) != dead))
     analysis, info = run(name, forecast=masked)
     assert info.num_masked == 1
     whatever = changed(forecast, ((dead, 1), INF))

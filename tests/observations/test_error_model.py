@@ -11,8 +11,8 @@ import kdediff_jax as kd
 from kdediff_jax.observations.error_model import (
     ErrorModel,
     from_pairs,
-    from_replicates,
     from_statement,
+    replicated,
 )
 
 H = np.array([[1.0, 0.0, 2.0], [0.0, -1.0, 1.0]])
@@ -31,6 +31,12 @@ class Simulator(kd.AbstractObservation):
 def members(n, dtype=jnp.float32):
     scale = np.array([1.0, 30.0, 0.1])
     return jnp.asarray(scale * np.random.default_rng(0).normal(size=(n, 3)) + 5, dtype)
+
+
+def from_replicates(observation, key, x, t, replicates):
+    """Return the error model where all that is finite counts."""
+    simulated = replicated(observation, key, x, t, replicates)
+    return simulated.model(x, jnp.isfinite(simulated.values))
 
 
 def test_what_is_stated_is_taken_as_it_is(dtype):

@@ -41,28 +41,41 @@ class Density(Simulator, kd.AbstractLikelihood):
         return -jnp.nansum((jnp.log(y / x[:2]) / 0.3) ** 2) / 2
 
 
-def assert_same(model, wanted):
+def model_of(simulated):
+    return simulated.model(X, jnp.isfinite(simulated.values))
+
+
+def assert_same(simulated, wanted):
+    np.testing.assert_array_equal(simulated.values, wanted.values)
+    assert simulated.noisy == wanted.noisy
+    assert_same_model(model_of(simulated), model_of(wanted))
+
+
+def assert_same_model(model, wanted):
     np.testing.assert_array_equal(model.predict(X + 1), wanted.predict(X + 1))
     np.testing.assert_array_equal(model.covariance, wanted.covariance)
-    assert (model.log_likelihood is None) == (wanted.log_likelihood is None)
 
 
 def test_each_name_is_one_estimate_of_h_and_r(key):
-    stated = error_model.from_statement(STATED, X, T)
-    replicated = error_model.from_replicates(STATED, key, X, T, 8)
-    paired = error_model.from_pairs(X, kd.observations.sample_ensemble(STATED, key, X, T))
+    stated = error_model.stated(STATED, X, T)
+    replicated = error_model.replicated(STATED, key, X, T, 8)
+    paired = error_model.paired(kd.observations.sample_ensemble(STATED, key, X, T))
     models = {"auto": stated, "known": stated, "sampled": replicated, "pairs": paired}
     assert set(models) == set(RULES)
     for name, wanted in models.items():
-        assert_same(as_noise(name)(STATED, key, X, T), wanted)
+        found = as_noise(name)(STATED, key, X, T)
+        assert_same(found, wanted)
+        assert model_of(found).log_likelihood is None
 
 
 def test_auto_takes_what_there_is(key):
     auto = as_noise("auto")
-    replicated = error_model.from_replicates(Simulator(), key, X, T, 8)
+    replicated = error_model.replicated(Simulator(), key, X, T, 8)
     assert_same(auto(Simulator(), key, X, T), replicated)
-    model = auto(Density(), key, X, T)
-    assert_same(model._replace(log_likelihood=None), replicated)
+    assert model_of(replicated).log_likelihood is None
+    simulated = auto(Density(), key, X, T)
+    assert_same(simulated, replicated)
+    model = model_of(simulated)
     y = jnp.array([0.5, jnp.nan])
     wanted = [Density().log_likelihood(y, x, T) for x in X]
     np.testing.assert_allclose(model.log_likelihood(y, X), wanted, rtol=1e-5)
@@ -83,7 +96,7 @@ def test_a_name_means_the_same_in_every_scheme(key, monkeypatch, name):
     first = seen[0][1]
     for _, forecast in seen[1:]:
         np.testing.assert_array_equal(forecast.predictions, first.predictions)
-        assert_same(forecast.error_model, first.error_model)
+        assert_same_model(forecast.error_model, first.error_model)
 
 
 def test_the_default_is_auto_and_a_rule_stays_as_it_is():
