@@ -104,6 +104,15 @@ BENCHMARKS = (
         ABLATION,
     ),
     Benchmark(
+        "state_noise",
+        "accuracy/state_noise.py",
+        "What do filters learn that can only simulate measurements, where noise depends on the "
+        "state?",
+        "10 min",
+        ("state_noise.json",),
+        "Noise that depends on the state",
+    ),
+    Benchmark(
         "latents",
         "accuracy/latents.py",
         "What do low-variance latents and component draws gain?",

@@ -94,6 +94,7 @@ from .observations import SampledNoise as SampledNoise
 from .observations import Select as Select
 from .observations import StudentTObservation as StudentTObservation
 from .observations.gaussian_surrogate import GaussianSurrogate as GaussianSurrogate
+from .observations.simulated_density import SimulatedDensity as SimulatedDensity
 from .samplers import AbstractSampler as AbstractSampler
 from .samplers import ExactMixture as ExactMixture
 from .samplers import ExponentialMultistep as ExponentialMultistep

@@ -172,7 +172,8 @@ def cycle(
     """Run one cycle online: forecast to the measurement's time, then assimilate y.
 
     It is compiled on first use: a loop of your own needs no `jit`. `assimilate` scans the same
-    step, so that both give the same numbers.
+    step: both give the same numbers, but for the rounding of two compiled programs, which a chaotic
+    model lets grow.
 
     Args:
         state: of `init` or of the last cycle.

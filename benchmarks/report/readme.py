@@ -27,6 +27,7 @@ SECTIONS = (
     (tables_accuracy.rank_histograms, "rank_histograms"),
     (tables_accuracy.ablation_head, "ablation_head", "ablation_factorial"),
     (tables_accuracy.ablation, "ablation", "local_ablation"),
+    (tables_accuracy.state_noise, "state_noise"),
     (tables_accuracy.latents, "latents"),
     (tables_accuracy.bandwidth_rules, "bandwidth_rules"),
     (tables_speed.rules, "rules"),

@@ -197,7 +197,9 @@ class AbstractKalmanAnalysis(AbstractPairedAnalysis):
     ) -> Outcome:
         """Estimate h and R from the pairs, then condition on the measurement."""
         far = self.safeguards.far_member
-        return self._in_own_units(key, predict_from_pairs(forecast, alive, simulated, y, far))
+        density = self.noise.density
+        predicted = predict_from_pairs(forecast, alive, simulated, y, density, far)
+        return self._in_own_units(key, predicted)
 
     def _in_own_units(self, key: Key, forecast: Predicted) -> Outcome:
         """Condition in units in which every number is near 1, and return to the user's."""

@@ -19,6 +19,7 @@ from ..numerics import LinearFit, centred, masked_covariance, split_missing
 from ..observations.base import AbstractObservation, sample_ensemble
 from ..observations.error_model import ErrorModel, Simulated, paired
 from ..observations.noise import AbstractNoise
+from ..observations.simulated_density import SimulatedDensity
 from .pairs import admit_pairs
 
 
@@ -128,6 +129,7 @@ def predict_from_pairs(
     alive: Bool[Array, " n"],
     simulated: Float[Array, "n m"],
     y: Float[Array, " m"],
+    density: SimulatedDensity,
     far_member: Scalar | float = jnp.inf,
 ) -> Predicted:
     """Return a `Predicted`, with h and R regressed on one simulated measurement per member.
@@ -137,9 +139,10 @@ def predict_from_pairs(
         alive: members that take part.
         simulated: their simulated measurements.
         y: the measurement.
+        density: how densities are estimated where noise is not additive and Gaussian.
         far_member: see `Safeguards`.
     """
-    return _predicted(forecast, alive, paired(simulated), y, far_member)
+    return _predicted(forecast, alive, paired(simulated, density), y, far_member)
 
 
 def _predicted(

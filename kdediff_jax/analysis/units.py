@@ -6,7 +6,8 @@ stages as numbers of the same size. Units are powers of two, which cost no digit
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
@@ -38,9 +39,10 @@ def in_units(forecast: Predicted, units: Units) -> Predicted:
     state, measured = units.state[None], units.measured[None]
     model = forecast.error_model
 
-    def log_likelihood(y: Array, points: Array) -> Array:
-        assert model.log_likelihood is not None
-        return model.log_likelihood(y * units.measured, points * state)
+    def rescaled(function: Callable[[Array, Array], Array] | None) -> Any:
+        if function is None:
+            return None
+        return lambda y, points: function(y * units.measured, points * state)
 
     return Predicted(
         members=forecast.members / state,
@@ -51,6 +53,9 @@ def in_units(forecast: Predicted, units: Units) -> Predicted:
             predict=lambda points: model.predict(points * state) / measured,
             # one after the other: the square of a small unit is no number
             covariance=model.covariance / measured / measured.T,
-            log_likelihood=None if model.log_likelihood is None else log_likelihood,
+            log_likelihood=rescaled(model.log_likelihood),
+            components=rescaled(model.components),
+            additive=model.additive,
+            regressed=model.regressed,
         ),
     )

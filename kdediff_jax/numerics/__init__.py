@@ -5,12 +5,14 @@ from .bisection import bisect, bisect_root
 from .linalg import cho_solve, cholesky, eigh, solve, solve_lower, triangular_root
 from .regression import LinearFit, linear_fit
 from .roots import floored_root, root_of_rows, solve_positive
+from .smoothing import Smooth, smooth
 from .spectral import Image, apply_gram, apply_spectral
 from .units import binary_unit, unit_of_spread
 
 __all__ = [
     "Image",
     "LinearFit",
+    "Smooth",
     "apply_gram",
     "apply_spectral",
     "binary_unit",
@@ -26,6 +28,7 @@ __all__ = [
     "masked_covariance",
     "root_of_rows",
     "safe_sqrt",
+    "smooth",
     "solve",
     "solve_lower",
     "solve_positive",

@@ -21,14 +21,19 @@ class LinearFit(NamedTuple):
         origin, scale: mean and standard deviation of the members [d].
         intercept: mean of the variables [m].
         slope: [d m].
-        freedom: number of slopes that the ridge leaves, the trace of the hat matrix.
+        leverage: diagonal of the hat matrix, intercept included [n].
     """
 
     origin: Float[Array, " d"]
     scale: Float[Array, " d"]
     intercept: Float[Array, " m"]
     slope: Float[Array, "d m"]
-    freedom: Scalar
+    leverage: Float[Array, " n"]
+
+    @property
+    def freedom(self) -> Scalar:
+        """Number of slopes that the ridge leaves: the trace of the hat matrix, less the mean."""
+        return jnp.sum(self.leverage) - 1
 
     def at(self, points: Float[Array, "k d"]) -> Float[Array, "k m"]:
         """Return v at some points."""
@@ -68,8 +73,8 @@ def linear_fit(
         filled,
     )
     mean = jnp.mean(filled, axis=0)
-    freedom = jnp.sum(z * smoother.T)
-    return LinearFit(origin, scale, mean, dot(smoother, filled - mean[None]), freedom)
+    leverage = jnp.sum(z * smoother.T, axis=1) + 1 / x.shape[0]
+    return LinearFit(origin, scale, mean, dot(smoother, filled - mean[None]), leverage)
 
 
 def _smoother(z: Float[Array, "n d"]) -> Float[Array, "d n"]:

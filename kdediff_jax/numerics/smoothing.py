@@ -12,8 +12,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from .._typing import Array, Bool, Float, Int, Scalar, like
-from .arrays import dot
+from .._typing import Array, Bool, Float, Int, Scalar
+from .arrays import dot, safe_sqrt
 from .regression import LinearFit, linear_fit
 
 CENTRES = 1000  # members that a kernel smoother uses at most: its cost is their number's square
@@ -26,7 +26,7 @@ class Smooth(NamedTuple):
         linear: the regression.
         centres: members of the kernel smoother, in units of their standard deviation [c d].
         residuals: of the regression there, 0 where nothing is known [c m].
-        known: where something is known [c m].
+        known: 1 where something is known [c m].
         widths: of the kernels, in standard deviations [b].
         chosen: candidate of each column: 0 the mean, 1 the regression, 2 + k the k-th width [m].
         error: mean squared leave-one-out error of the candidate chosen [m].
@@ -44,7 +44,7 @@ class Smooth(NamedTuple):
         """Return the function's values at some points."""
         linear = self.linear.at(points)
         scaled = (points - self.linear.origin[None]) / self.linear.scale[None]
-        squared = _squared_distances(scaled, self.centres)
+        squared = _mean_squares(scaled, self.centres)
 
         def local(width: Array) -> Array:
             kernel = jnp.exp(-0.5 * squared / width**2)
@@ -70,37 +70,36 @@ def smooth(
         known: which of them count.
         widths: of the kernels, in standard deviations of a coordinate.
         evidence: decrease of the sum of squared errors, in units of the error variance, that a
-            candidate must bring over a simpler one. A useless slope brings less than 0 on average.
+            candidate must bring over a simpler one. A useless one brings less than 0 on average.
     """
     n = min(members.shape[0], CENTRES)
-    fit, leverage = linear_fit(members, values, known), _leverage(members)
+    fit = linear_fit(members, values, known)
     weight = known.astype(values.dtype)
     count = jnp.maximum(jnp.sum(weight, axis=0), 2)
     of_mean = jnp.where(known, values - fit.intercept[None], 0) * (count / (count - 1))[None]
     residuals = jnp.where(known, values - fit.at(members), 0)
-    of_line = residuals / jnp.maximum(1 - leverage, 0.1)[:, None]
+    of_line = residuals / jnp.maximum(1 - fit.leverage, 1e-3)[:, None]
     centres = ((members - fit.origin[None]) / fit.scale[None])[:n]
-    squared = _squared_distances(centres, centres)
+    squared = _mean_squares(centres, centres)
 
     def of_local(width: Array) -> Array:
         others = jnp.exp(-0.5 * squared / width**2) * (1 - jnp.eye(n, dtype=squared.dtype))
         return of_line[:n] - weight[:n] * _shrunk_mean(others, residuals[:n], weight[:n])
 
-    errors = jnp.stack([jnp.mean(e[:n] ** 2, axis=0) for e in (of_mean, of_line)])
-    errors = (
-        jnp.concatenate([errors, jnp.mean(jax.vmap(of_local)(widths) ** 2, axis=1)])
-        * (n / jnp.maximum(jnp.sum(weight[:n], axis=0), 1))[None]
-    )
-    # a simpler candidate has the benefit of the doubt
-    doubt = 1 + like(errors, evidence) * jnp.minimum(jnp.arange(errors.shape[0]), 2)[:, None] / n
-    chosen = jnp.argmin(errors * doubt, axis=0)
+    errors = jnp.concatenate([jnp.stack([of_mean[:n], of_line[:n]]), jax.vmap(of_local)(widths)])
+    errors = jnp.sum(errors**2, axis=1) / jnp.maximum(jnp.sum(weight[:n], axis=0), 1)[None]
+    # a simpler candidate has the benefit of the doubt: errors scatter by the freedom of the others
+    steps = jnp.minimum(jnp.arange(errors.shape[0]), 2).astype(errors.dtype)
+    doubt = (evidence + 4 * safe_sqrt(fit.freedom)) * steps / count.max()
+    chosen = jnp.argmin(errors * (1 + doubt)[:, None], axis=0)
     error = jnp.take_along_axis(errors, chosen[None], axis=0)[0]
     return Smooth(fit, centres, residuals[:n], weight[:n], widths, chosen, error)
 
 
-def _squared_distances(a: Float[Array, "k d"], b: Float[Array, "c d"]) -> Float[Array, "k c"]:
-    """Return mean squares over coordinates: a width then means the same in any dimension."""
-    return jnp.mean((a[:, None] - b[None]) ** 2, axis=2)
+def _mean_squares(a: Float[Array, "k d"], b: Float[Array, "c d"]) -> Float[Array, "k c"]:
+    """Return distances as mean squares: a width then means the same in any dimension."""
+    squared = jnp.sum(a**2, axis=1)[:, None] + jnp.sum(b**2, axis=1)[None] - 2 * dot(a, b.T)
+    return jnp.maximum(squared, 0) / a.shape[1]
 
 
 def _shrunk_mean(
@@ -108,13 +107,3 @@ def _shrunk_mean(
 ) -> Float[Array, "k m"]:
     """Return kernel means, with a zero of one member's weight among them."""
     return dot(kernel, values) / (dot(kernel, known) + 1)
-
-
-def _leverage(members: Float[Array, "n d"]) -> Float[Array, " n"]:
-    """Return the diagonal of the regression's hat matrix, intercept included."""
-    each = linear_fit(
-        members,
-        jnp.eye(members.shape[0], dtype=members.dtype),
-        jnp.ones((members.shape[0],) * 2, bool),
-    )
-    return jnp.diagonal(each.at(members))

@@ -9,15 +9,19 @@ pairs (x_i, y_i) of an archive by linear regression. Which of them is the choice
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
-from .._typing import Array, Float, Key, Scalar, like
+from .._typing import Array, Bool, Float, Key, Scalar, like
 from ..numerics import dot, linear_fit, split_missing
 from .additive import AbstractAdditive
 from .base import AbstractLikelihood, AbstractObservation, measure
+from .simulated_density import SimulatedDensity
+
+T = TypeVar("T")
 
 
 class ErrorModel(NamedTuple):
@@ -28,11 +32,35 @@ class ErrorModel(NamedTuple):
         covariance: R, of the noise.
         log_likelihood: (y, members) -> log p(y | x_i) [n], where the density is known and not
             Gaussian, else None.
+        components: (y, members) -> log p(y_k | x_i) [n m], where densities were estimated.
+        additive: whether the noise is Gaussian with covariance R after all; only read where there
+            is a density.
+        regressed: whether h is a regression on the members, which is known among them only.
     """
 
     predict: Callable[[Float[Array, "n d"]], Float[Array, "n m"]]
     covariance: Float[Array, "m m"]
     log_likelihood: Callable[[Array, Array], Array] | None = None
+    components: Callable[[Array, Array], Array] | None = None
+    additive: Bool[Array, ""] | bool = False
+    regressed: bool = False
+
+    def by_noise(self, gaussian: Callable[[], T], density: Callable[[], T]) -> T:
+        """Return what follows from h and R, or from the density where noise is not additive."""
+        if self.log_likelihood is None and self.components is None:
+            return gaussian()
+        if self.additive is False:
+            return density()
+        return lax.cond(self.additive, gaussian, density)
+
+    def log_density(
+        self, y: Float[Array, " m"], members: Float[Array, "n d"]
+    ) -> Float[Array, " n"]:
+        """Return log p(y | x_i), up to a constant, where there is a density."""
+        if self.log_likelihood is not None:
+            return self.log_likelihood(y, members)
+        assert self.components is not None
+        return jnp.sum(self.components(y, members), axis=1)
 
     def log_components(
         self, y: Float[Array, " m"], members: Float[Array, "n d"], variance: Float[Array, " m"]
@@ -45,11 +73,17 @@ class ErrorModel(NamedTuple):
             variance: of the noise, positive; used where its density is not known.
         """
         known, measured = split_missing(y)
-        if self.log_likelihood is None:
-            densities = -0.5 * (known[None] - self.predict(members)) ** 2 / variance[None]
-        else:
-            densities = component_densities(self.log_likelihood, y, members)
-        return jnp.where(measured[None], densities, 0)
+
+        def gaussian() -> Array:
+            return -0.5 * (known[None] - self.predict(members)) ** 2 / variance[None]
+
+        def density() -> Array:
+            if self.components is not None:
+                return self.components(y, members)
+            assert self.log_likelihood is not None
+            return component_densities(self.log_likelihood, y, members)
+
+        return jnp.where(measured[None], self.by_noise(gaussian, density), 0)
 
 
 class Simulated(NamedTuple):
@@ -72,11 +106,14 @@ def stated(observation: AbstractAdditive, forecast: Float[Array, "n d"], t: Scal
     return Simulated(model.predict(forecast), lambda *_: model)
 
 
-def paired(simulated: Float[Array, "n m"]) -> Simulated:
+def paired(simulated: Float[Array, "n m"], density: SimulatedDensity) -> Simulated:
     """Return one simulated measurement per member, to be regressed on the members that count."""
 
     def model(members: Array, known: Array) -> ErrorModel:
-        return from_pairs(members, jnp.where(known, simulated, jnp.nan))
+        counting = jnp.where(known, simulated, jnp.nan)
+        components = density(members, counting[:, None])
+        found = from_pairs(members, counting)
+        return found._replace(components=components, additive=~components.depends)
 
     return Simulated(simulated, model, noisy=True)
 
@@ -100,6 +137,7 @@ def replicated(
     forecast: Float[Array, "n d"],
     t: Scalar,
     replicates: int,
+    density: SimulatedDensity,
 ) -> Simulated:
     """Return h as the mean of some simulated measurements per member, R as their pooled covariance.
 
@@ -120,11 +158,15 @@ def replicated(
     simulated = simulate(forecast)
     values = jnp.mean(simulated, axis=1)
 
-    def model(_: Array, known: Array) -> ErrorModel:
+    def predict(points: Array) -> Array:
+        return jnp.mean(simulate(points), axis=1)
+
+    def model(members: Array, known: Array) -> ErrorModel:
         counting = jnp.where(known[:, None], simulated, jnp.nan)
+        components = density(members, counting, predict)
         covariance = _pooled(counting - values[:, None], replicates / (replicates - 1))
         covariance = _floored(covariance, counting.reshape(-1, simulated.shape[2]))
-        return ErrorModel(lambda points: jnp.mean(simulate(points), axis=1), covariance)
+        return ErrorModel(predict, covariance, None, components, ~components.depends)
 
     return Simulated(values, model)
 
@@ -140,7 +182,7 @@ def from_pairs(forecast: Float[Array, "n d"], simulated: Float[Array, "n m"]) ->
     fit = linear_fit(forecast, simulated, known)
     residual = jnp.where(known, simulated - fit.at(forecast), jnp.nan)
     covariance = _pooled(residual[:, None], n / jnp.maximum(n - 1 - fit.freedom, 1))
-    return ErrorModel(fit.at, _floored(covariance, simulated))
+    return ErrorModel(fit.at, _floored(covariance, simulated), regressed=True)
 
 
 def _pooled(residual: Float[Array, "n r m"], correction: Scalar | float) -> Float[Array, "m m"]:

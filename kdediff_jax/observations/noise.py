@@ -11,10 +11,17 @@ from .._typing import Array, Float, Key, Scalar
 from .additive import AbstractAdditive
 from .base import AbstractLikelihood, AbstractObservation, sample_ensemble
 from .error_model import ErrorModel, Simulated, density, paired, replicated, stated
+from .simulated_density import SimulatedDensity
 
 
 class AbstractNoise(eqx.Module):
-    """A rule for the error model of a measurement. Calling it simulates what it needs."""
+    """A rule for the error model of a measurement. Calling it simulates what it needs.
+
+    Attributes:
+        density: how densities are estimated where none is stated and noise is not Gaussian.
+    """
+
+    density: eqx.AbstractVar[SimulatedDensity]
 
     @abc.abstractmethod
     def __call__(
@@ -24,7 +31,13 @@ class AbstractNoise(eqx.Module):
 
 
 class KnownNoise(AbstractNoise):
-    """Take h and R from the observation, an `AbstractAdditive`; TypeError for any other."""
+    """Take h and R from the observation, an `AbstractAdditive`; TypeError for any other.
+
+    Args:
+        density: how densities are estimated from the pairs that `update` is given.
+    """
+
+    density: SimulatedDensity = eqx.field(default_factory=SimulatedDensity)
 
     def __call__(
         self, observation: AbstractObservation, key: Key, forecast: Float[Array, "n d"], t: Scalar
@@ -43,9 +56,11 @@ class SampledNoise(AbstractNoise):
 
     Args:
         replicates: simulated measurements per member, at least two.
+        density: how the density is estimated where noise is not additive and Gaussian.
     """
 
     replicates: int = eqx.field(static=True, default=8)
+    density: SimulatedDensity = eqx.field(default_factory=SimulatedDensity)
 
     def __check_init__(self) -> None:
         """Check the number."""
@@ -55,17 +70,23 @@ class SampledNoise(AbstractNoise):
         self, observation: AbstractObservation, key: Key, forecast: Float[Array, "n d"], t: Scalar
     ) -> Simulated:
         """Return h and R from replicates."""
-        return replicated(observation, key, forecast, t, self.replicates)
+        return replicated(observation, key, forecast, t, self.replicates, self.density)
 
 
 class PairedNoise(AbstractNoise):
-    """Use one simulated measurement per member, as the paper's EnKF: h and R by regression."""
+    """Use one simulated measurement per member, as the paper's EnKF: h and R by regression.
+
+    Args:
+        density: how the density is estimated where noise is not additive and Gaussian.
+    """
+
+    density: SimulatedDensity = eqx.field(default_factory=SimulatedDensity)
 
     def __call__(
         self, observation: AbstractObservation, key: Key, forecast: Float[Array, "n d"], t: Scalar
     ) -> Simulated:
         """Return h and R from the pairs."""
-        return paired(sample_ensemble(observation, key, forecast, t))
+        return paired(sample_ensemble(observation, key, forecast, t), self.density)
 
 
 class AutoNoise(AbstractNoise):
@@ -73,9 +94,11 @@ class AutoNoise(AbstractNoise):
 
     Args:
         replicates: simulated measurements per member where h and R are not stated.
+        density: how the density is estimated where it is not stated either, and in `update`.
     """
 
     replicates: int = eqx.field(static=True, default=8)
+    density: SimulatedDensity = eqx.field(default_factory=SimulatedDensity)
 
     def __check_init__(self) -> None:
         """Check the number."""
@@ -87,13 +110,14 @@ class AutoNoise(AbstractNoise):
         """Return the best error model that the observation allows."""
         if isinstance(observation, AbstractAdditive):
             return stated(observation, forecast, t)
-        simulated = replicated(observation, key, forecast, t, self.replicates)
+        simulated = replicated(observation, key, forecast, t, self.replicates, self.density)
         if not isinstance(observation, AbstractLikelihood):
             return simulated
         log_likelihood = density(observation, t)
 
         def model(members: Array, known: Array) -> ErrorModel:
-            return simulated.model(members, known)._replace(log_likelihood=log_likelihood)
+            found = simulated.model(members, known)
+            return ErrorModel(found.predict, found.covariance, log_likelihood)
 
         return simulated._replace(model=model)
 

@@ -13,6 +13,7 @@ from kdediff_jax.analysis.predict import predict_from_pairs, simulate
 from kdediff_jax.observations import sample_ensemble
 
 NAN = np.nan
+DENSITY = kd.SimulatedDensity()
 MATRIX = np.array([[1.0, 0.5, 0.0], [0.0, 1.0, -1.0]])
 STD = np.array([0.7, 0.4])
 
@@ -94,7 +95,7 @@ def test_the_error_model_from_replicates_and_from_pairs(x64, key):
     np.testing.assert_allclose(np.diag(sampled.noise), STD**2, rtol=0.15)
     assert np.abs(sampled.predictions - x @ MATRIX.T).max() < 4.8 * STD.max() / 8**0.5
     pairs = sample_ensemble(linear(), key, jnp.asarray(x), 0.0)
-    found = predict_from_pairs(jnp.asarray(x), jnp.ones(n, bool), pairs, jnp.zeros(2))
+    found = predict_from_pairs(jnp.asarray(x), jnp.ones(n, bool), pairs, jnp.zeros(2), DENSITY)
     np.testing.assert_allclose(np.diag(found.noise), STD**2, rtol=0.2)
     np.testing.assert_allclose(found.predictions, x @ MATRIX.T, atol=0.3)
     # h is linear in the members, so that it can be asked anywhere

@@ -43,7 +43,8 @@ def keep(output):
 
 
 @pytest.mark.parametrize("name", CLASSES)
-def test_cycles_in_a_loop_are_the_scan(name, x64):
+def test_cycles_in_a_loop_are_the_scan(name):
+    """In float32, where a rounding could tip a choice."""
     own, (forecast, y) = problem(name), data(name)
     modules = Turn(), own.observation, SCHEMES[name].build(own)
     ys = jnp.asarray(np.stack([y, changed(y, (0, NAN)), y + 0.2]))
@@ -56,7 +57,7 @@ def test_cycles_in_a_loop_are_the_scan(name, x64):
         expected = jax.tree.map(lambda x, k=k: x[k], (whole.saved, whole.info))
         found = jax.tree.leaves((keep(output), output.info))
         for a, b in zip(found, jax.tree.leaves(expected), strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
     assert state.index == whole.state.index == 3 and np.all(whole.info.ok)
 
 

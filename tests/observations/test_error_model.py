@@ -14,6 +14,7 @@ from kdediff_jax.observations.error_model import (
     from_statement,
     replicated,
 )
+from kdediff_jax.observations.simulated_density import SimulatedDensity
 
 H = np.array([[1.0, 0.0, 2.0], [0.0, -1.0, 1.0]])
 ROOT = np.array([[0.6, 0.0], [-0.3, 0.2]])  # of R: its components are correlated
@@ -35,7 +36,7 @@ def members(n, dtype=jnp.float32):
 
 def from_replicates(observation, key, x, t, replicates):
     """Return the error model where all that is finite counts."""
-    simulated = replicated(observation, key, x, t, replicates)
+    simulated = replicated(observation, key, x, t, replicates, SimulatedDensity())
     return simulated.model(x, jnp.isfinite(simulated.values))
 
 

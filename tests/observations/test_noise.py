@@ -11,6 +11,7 @@ import kdediff_jax as kd
 from kdediff_jax.analysis.base import Outcome
 from kdediff_jax.observations import error_model
 from kdediff_jax.observations.noise import RULES, as_noise
+from kdediff_jax.observations.simulated_density import SimulatedDensity
 
 X = jnp.asarray(np.random.default_rng(0).normal(size=(8, 3)), jnp.float32)
 T = jnp.zeros(())
@@ -22,6 +23,7 @@ SCHEMES = {
     kd.EnKPF: lambda noise: kd.EnKPF(noise=noise),
     kd.LEnKPF: lambda noise: kd.LEnKPF(PLACE, noise=noise),
 }
+DENSITY = SimulatedDensity()
 STATED = kd.GaussianObservation(kd.Select((0, 2)), [0.5, 1.0])
 
 
@@ -58,8 +60,8 @@ def assert_same_model(model, wanted):
 
 def test_each_name_is_one_estimate_of_h_and_r(key):
     stated = error_model.stated(STATED, X, T)
-    replicated = error_model.replicated(STATED, key, X, T, 8)
-    paired = error_model.paired(kd.observations.sample_ensemble(STATED, key, X, T))
+    replicated = error_model.replicated(STATED, key, X, T, 8, DENSITY)
+    paired = error_model.paired(kd.observations.sample_ensemble(STATED, key, X, T), DENSITY)
     models = {"auto": stated, "known": stated, "sampled": replicated, "pairs": paired}
     assert set(models) == set(RULES)
     for name, wanted in models.items():
@@ -70,7 +72,7 @@ def test_each_name_is_one_estimate_of_h_and_r(key):
 
 def test_auto_takes_what_there_is(key):
     auto = as_noise("auto")
-    replicated = error_model.replicated(Simulator(), key, X, T, 8)
+    replicated = error_model.replicated(Simulator(), key, X, T, 8, DENSITY)
     assert_same(auto(Simulator(), key, X, T), replicated)
     assert model_of(replicated).log_likelihood is None
     simulated = auto(Density(), key, X, T)

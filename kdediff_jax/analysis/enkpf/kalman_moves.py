@@ -67,12 +67,13 @@ class Surrogate(NamedTuple):
 
 def surrogate(forecast: Predicted, rule: GaussianSurrogate) -> Surrogate:
     """Return y and R as they are, or Gaussian sites where the density is known and not Gaussian."""
-    if forecast.error_model.log_likelihood is None:
-        return Surrogate(forecast.y, forecast.noise)
-    variance = jnp.diagonal(forecast.noise)
-    densities = forecast.log_components()
-    y, variance = rule(forecast.y, forecast.predictions, densities, forecast.alive, variance)
-    return Surrogate(y, jnp.diag(variance))
+
+    def sites() -> Surrogate:
+        variance, densities = jnp.diagonal(forecast.noise), forecast.log_components()
+        y, variance = rule(forecast.y, forecast.predictions, densities, forecast.alive, variance)
+        return Surrogate(y, jnp.diag(variance))
+
+    return forecast.error_model.by_noise(lambda: Surrogate(forecast.y, forecast.noise), sites)
 
 
 def kalman_moves(

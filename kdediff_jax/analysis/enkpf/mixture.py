@@ -66,14 +66,19 @@ def weigh(forecast: Predicted, width: Scalar | float, share: Scalar | float = 1.
     centres = jnp.mean(members, axis=0, keepdims=True)
     centres = centres + moment_shrinkage(width) * forecast.anomalies
     centred = forecast.at(centres)
-    if forecast.error_model.log_likelihood is not None:
-        log_weights = _normalised(forecast, _log_weights(centred, share))
+
+    def by_density() -> Mixture:
+        log_weights = _normalised(forecast, _log_density(centred, share))
         return Mixture(centres, log_weights, shrunk_root(anomalies, n))
-    root, half, kernel = _updated(deviations, anomalies, forecast.noise, share)
-    scaled = solve_lower(root, centred.innovations.T).T
-    log_weights = _normalised(forecast, _of_innovations(scaled, share))
-    centres = centres + safe_sqrt(share) * dot(scaled, half)
-    return Mixture(centres, log_weights, shrunk_root(kernel.T, n))
+
+    def by_gain() -> Mixture:
+        root, half, kernel = _updated(deviations, anomalies, forecast.noise, share)
+        scaled = solve_lower(root, centred.innovations.T).T
+        log_weights = _normalised(forecast, _of_innovations(scaled, share))
+        moved = centres + safe_sqrt(share) * dot(scaled, half)
+        return Mixture(moved, log_weights, shrunk_root(kernel.T, n))
+
+    return forecast.error_model.by_noise(by_gain, by_density)
 
 
 def _updated(
@@ -99,10 +104,17 @@ def _updated(
 def _log_weights(forecast: Predicted, share: Scalar | float) -> Float[Array, " n"]:
     """Return log-weights of the members themselves, up to a constant."""
     share = like(forecast.members, share)
-    if forecast.error_model.log_likelihood is None:
+
+    def gaussian() -> Array:
         root = cholesky(forecast.noise)
         return _of_innovations(solve_lower(root, forecast.innovations.T).T, share)
-    log_weights = share * forecast.error_model.log_likelihood(forecast.y, forecast.members)
+
+    return forecast.error_model.by_noise(gaussian, lambda: _log_density(forecast, share))
+
+
+def _log_density(forecast: Predicted, share: Scalar) -> Float[Array, " n"]:
+    """Return log-weights of the members by the measurement's density."""
+    log_weights = share * forecast.error_model.log_density(forecast.y, forecast.members)
     return jnp.where(jnp.isnan(log_weights), -jnp.inf, log_weights)
 
 

@@ -20,6 +20,7 @@ odds against a lost filter,
 
     sum_k log [ mean_i p(y_k | wide x_i) / mean_i p(y_k | x_i) ] > log(odds).
 
+An h that is a regression on the members cannot witness: it is not known where they would be moved.
 Componentwise (a composite likelihood, Varin, Reid and Firth 2011) as few members can estimate a
 density in one dimension, not in twenty.
 """
@@ -81,7 +82,7 @@ class SpreadCorrection(eqx.Module):
         factor = surprise_factor(seen, count, self.outlier_threshold, self.largest_factor)
         predictable = _linear_in(deviations, forecast.anomalies)
         widened = forecast.members + (factor - 1) * predictable
-        lost = _likelier(forecast, widened, self.odds)
+        lost = _likelier(forecast, widened, self.odds) & (not forecast.error_model.regressed)
         members = jnp.where(lost, widened, forecast.members)
         seen = seen._replace(values=jnp.where(lost, factor, 1) ** 2 * seen.values)
         probable = probable_factor(seen, self.log_spread_std, self.largest_factor)
