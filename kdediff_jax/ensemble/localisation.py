@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
 
 from .._checks import concrete, positive
-from .._typing import Array, Bool, Float, Number, tunable
+from .._typing import Array, Bool, Float, Number, as_leaf, tunable
 from ..numerics import safe_sqrt
 
 
@@ -26,6 +27,13 @@ def reach(taper: Float[Array, "d m"], measured: Bool[Array, " m"]) -> Float[Arra
     return jnp.max(jnp.where(measured[None], taper, 0), axis=1)
 
 
+def _as_period(period: Any) -> Any:
+    """Return lengths, infinite along an axis that is not periodic."""
+    if isinstance(period, (list, tuple)):
+        return as_leaf([math.inf if length is None else length for length in period])
+    return as_leaf(period)
+
+
 class Localisation(eqx.Module):
     """Where coordinates and measurements are, and how far a measurement reaches.
 
@@ -33,7 +41,7 @@ class Localisation(eqx.Module):
         state: positions [d] or [d k] of the state's coordinates.
         measured: positions [m] or [m k] of the measurement's components.
         radius: the taper is that of Gaspari and Cohn, of the width of exp(-r^2 / (2 radius^2)).
-        period: length of the domain along each axis where it is periodic, else None.
+        period: length of the domain: one number, or one per axis; None where it is not periodic.
 
     Raises:
         ValueError: radius or period not positive, positions that do not fit.
@@ -42,7 +50,7 @@ class Localisation(eqx.Module):
     state: Number = tunable()
     measured: Number = tunable()
     radius: Number = tunable()
-    period: Any = tunable(None)
+    period: Any = eqx.field(converter=_as_period, default=None)
 
     def __check_init__(self) -> None:
         """Check what is known."""
@@ -50,7 +58,7 @@ class Localisation(eqx.Module):
         if known is not None and not (known > 0).all():
             raise ValueError(f"radius: expected a positive number, got {known.tolist()}")
         if self.period is not None:
-            positive("period", self.period)
+            positive("period", self.period, infinite=True)
         shapes = jnp.shape(self.state), jnp.shape(self.measured)
         if not all(len(s) in (1, 2) for s in shapes) or shapes[0][1:] != shapes[1][1:]:
             raise ValueError(
@@ -84,7 +92,9 @@ class Localisation(eqx.Module):
         gap = jnp.abs(a[:, None] - b[None])
         if self.period is not None:
             period = jnp.broadcast_to(jnp.asarray(self.period, dtype), gap.shape)
-            gap = jnp.minimum(gap % period, (-gap) % period)
+            ring = jnp.where(jnp.isinf(period), 1, period)
+            around = jnp.minimum(gap % ring, (-gap) % ring)
+            gap = jnp.where(jnp.isinf(period), gap, around)
         half_width = jnp.asarray(self.radius, dtype) * (10 / 3) ** 0.5
         return gaspari_cohn(safe_sqrt(jnp.sum(gap**2, axis=2)) / half_width)
 

@@ -75,7 +75,8 @@ def location_and_scale(
         own, found = location.error > 2 * error, jnp.zeros_like(found)
         # a new measurement is further from a member's mean than those that made it
         residuals = jnp.where(own, ((r + 1) / (r - 1)) ** 0.5 * deviations, residuals)
-    logs = jnp.log(jnp.maximum(jnp.abs(residuals), _rounding(simulated, known)[None, None]))
+    rounding = _rounding(simulated, known)
+    logs = jnp.log(jnp.maximum(jnp.abs(residuals), rounding[None, None]))
     scale = smooth(members, jnp.mean(logs, axis=1), rows, widths, evidence)
     log_scale = scale.at(members)[:, None]
     z = residuals / jnp.exp(log_scale)
@@ -84,6 +85,8 @@ def location_and_scale(
     points = jnp.where(jnp.isfinite(points), points, 0)
     bandwidths = _bandwidths(points)
     found = found | (scale.chosen > 0) | (_not_gaussian(flat) > evidence)
+    # a component without noise has residuals of rounding, which say nothing
+    found = found & (jnp.nanmean(jnp.abs(residuals), axis=(0, 1)) > 100 * rounding)
 
     def log_density(step: Float[Array, "c m"]) -> Float[Array, "c m"]:
         few, few_scales = few_of(z), few_of(jnp.broadcast_to(log_scale, z.shape))

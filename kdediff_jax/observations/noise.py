@@ -37,7 +37,7 @@ class KnownNoise(AbstractNoise):
         density: how densities are estimated from the pairs that `update` is given.
     """
 
-    density: SimulatedDensity = eqx.field(default_factory=SimulatedDensity)
+    density: SimulatedDensity = eqx.field(kw_only=True, default_factory=SimulatedDensity)
 
     def __call__(
         self, observation: AbstractObservation, key: Key, forecast: Float[Array, "n d"], t: Scalar
@@ -60,7 +60,7 @@ class SampledNoise(AbstractNoise):
     """
 
     replicates: int = eqx.field(static=True, default=8)
-    density: SimulatedDensity = eqx.field(default_factory=SimulatedDensity)
+    density: SimulatedDensity = eqx.field(kw_only=True, default_factory=SimulatedDensity)
 
     def __check_init__(self) -> None:
         """Check the number."""
@@ -80,7 +80,7 @@ class PairedNoise(AbstractNoise):
         density: how the density is estimated where noise is not additive and Gaussian.
     """
 
-    density: SimulatedDensity = eqx.field(default_factory=SimulatedDensity)
+    density: SimulatedDensity = eqx.field(kw_only=True, default_factory=SimulatedDensity)
 
     def __call__(
         self, observation: AbstractObservation, key: Key, forecast: Float[Array, "n d"], t: Scalar
@@ -98,7 +98,7 @@ class AutoNoise(AbstractNoise):
     """
 
     replicates: int = eqx.field(static=True, default=8)
-    density: SimulatedDensity = eqx.field(default_factory=SimulatedDensity)
+    density: SimulatedDensity = eqx.field(kw_only=True, default_factory=SimulatedDensity)
 
     def __check_init__(self) -> None:
         """Check the number."""

@@ -41,8 +41,9 @@ class SimulatedDensity(eqx.Module):
     Args:
         widths: of kernels over the state, in standard deviations of a coordinate.
         evidence: decrease of a leave-one-out sum of squares, in units of the error variance, or
-            increase of twice a log-likelihood, from which on noise is not additive and Gaussian: 20
-            happens by chance in no cycle of a run.
+            increase of twice a log-likelihood, from which on noise is not additive and Gaussian. 20
+            comes by chance in one cycle of a hundred of 12 members in 3 dimensions, in 4 of 20
+            members in 40, and in none seen of 50 members and more in 3.
 
     Raises:
         ValueError: a number that is not positive.

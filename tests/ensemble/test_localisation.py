@@ -10,6 +10,14 @@ import kdediff_jax as kd
 from kdediff_jax.ensemble.localisation import gaspari_cohn, reach
 
 
+def test_a_domain_may_be_periodic_along_one_axis_alone():
+    places = np.array([[0.0, 0.0], [359.0, 0.0], [0.0, 179.0], [359.0, 179.0]])
+    taper = kd.Localisation(places, places, 2.0, period=(360, None)).taper(4, 4, jnp.float32)
+    near = gaspari_cohn(jnp.float32(0.5 / (10 / 3) ** 0.5))
+    np.testing.assert_allclose(taper[0], [1, near, 0, 0], atol=1e-6)
+    np.testing.assert_allclose(taper, np.transpose(taper), atol=1e-6)
+
+
 def test_gaspari_cohn_is_a_smooth_taper(x64):
     r = jnp.linspace(0.0, 3.0, 3001)
     taper = gaspari_cohn(r)
