@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.index import ABLATION
-from benchmarks.report.origin import made_by, title
+from benchmarks.report.origin import made_by, settings_of, title
 from benchmarks.report.text import anchor, section
 from benchmarks.shared.comparison import UNTUNED
 from kdediff_jax.experiments import tables
@@ -99,7 +99,7 @@ def _difference(label, row):
 def state_noise(record):
     """Simulated measurements alone, where noise depends on the state."""
     cases, run = record["cases"], dict(record["volatility"])
-    settings = record["provenance"]["settings"]
+    settings = settings_of(record)
     labels = [k for k, v in cases[0].items() if isinstance(v, dict)]
     rows = [
         [
