@@ -14,6 +14,8 @@ SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13)
 WORKERS ?= 2
 PYTEST := $(PY) -m pytest -n auto --maxprocesses $(WORKERS) --dist worksteal
 PYTEST_ARGS ?=
+# Most of a quick test's time is LLVM's optimiser; slow tests, notebooks and the demo run optimised.
+QUICK := XLA_FLAGS="$(XLA_FLAGS) --xla_backend_optimization_level=0"
 DEMO_ARGS ?= run lorenz63-z --output demo-results --force
 BENCH_ARGS ?=
 NOTEBOOKS_ARGS ?=
@@ -37,7 +39,7 @@ demo: $(VENV)/.stamp-all  ## run the lorenz63-z experiment into demo-results/
 	$(VENV)/bin/kdediff $(DEMO_ARGS)
 
 test: $(VENV)/.stamp-test  ## run the quick tests (PYTEST_ARGS=... is passed on, WORKERS=2)
-	$(PYTEST) $(PYTEST_ARGS)
+	$(QUICK) $(PYTEST) $(PYTEST_ARGS)
 
 slow: $(VENV)/.stamp-test  ## run the literature runs and many cases, minutes each
 	$(PYTEST) -m slow $(PYTEST_ARGS)
