@@ -58,7 +58,7 @@ def far(x, threshold=THRESHOLD):
 
 
 @pytest.mark.parametrize("distance", [1e4, 1e5, 1e10, 1e20, 1e30, 3e38])
-@pytest.mark.parametrize("bad", [1, 3, 6])  # of sixty
+@pytest.mark.parametrize("bad", [1, 3, 9])  # of sixty
 def test_far_members_are_found_whatever_their_distance(dtype, distance, bad):
     x = np.random.default_rng(1).normal(size=(60, 3)).astype(dtype)
     x[5 : 5 + bad, 1] = distance * (-1) ** np.arange(bad)
