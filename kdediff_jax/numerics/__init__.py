@@ -5,7 +5,7 @@ from .bisection import bisect, bisect_root
 from .linalg import cho_solve, cholesky, eigh, solve, solve_lower, triangular_root
 from .regression import LinearFit, linear_fit
 from .roots import floored_root, root_of_rows, solve_positive
-from .smoothing import Smooth, smooth
+from .smoothing import Smooth, mean_squares, smooth
 from .spectral import Image, apply_gram, apply_spectral
 from .units import binary_unit, unit_of_spread
 
@@ -26,6 +26,7 @@ __all__ = [
     "floored_root",
     "linear_fit",
     "masked_covariance",
+    "mean_squares",
     "root_of_rows",
     "safe_sqrt",
     "smooth",

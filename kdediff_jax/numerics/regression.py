@@ -37,9 +37,11 @@ class LinearFit(NamedTuple):
 
     def at(self, points: Float[Array, "k d"]) -> Float[Array, "k m"]:
         """Return v at some points."""
-        return self.intercept[None] + dot(
-            (points - self.origin[None]) / self.scale[None], self.slope
-        )
+        return self.intercept[None] + dot(self.scaled(points), self.slope)
+
+    def scaled(self, points: Float[Array, "k d"]) -> Float[Array, "k d"]:
+        """Return points in units of the members' standard deviation, about their mean."""
+        return (points - self.origin[None]) / self.scale[None]
 
 
 def linear_fit(

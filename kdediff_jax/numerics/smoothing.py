@@ -43,8 +43,7 @@ class Smooth(NamedTuple):
     def at(self, points: Float[Array, "k d"]) -> Float[Array, "k m"]:
         """Return the function's values at some points."""
         linear = self.linear.at(points)
-        scaled = (points - self.linear.origin[None]) / self.linear.scale[None]
-        squared = _mean_squares(scaled, self.centres)
+        squared = mean_squares(self.linear.scaled(points), self.centres)
 
         def local(width: Array) -> Array:
             kernel = jnp.exp(-0.5 * squared / width**2)
@@ -79,8 +78,8 @@ def smooth(
     of_mean = jnp.where(known, values - fit.intercept[None], 0) * (count / (count - 1))[None]
     residuals = jnp.where(known, values - fit.at(members), 0)
     of_line = residuals / jnp.maximum(1 - fit.leverage, 1e-3)[:, None]
-    centres = ((members - fit.origin[None]) / fit.scale[None])[:n]
-    squared = _mean_squares(centres, centres)
+    centres = fit.scaled(members[:n])
+    squared = mean_squares(centres, centres)
 
     def of_local(width: Array) -> Array:
         others = jnp.exp(-0.5 * squared / width**2) * (1 - jnp.eye(n, dtype=squared.dtype))
@@ -96,7 +95,7 @@ def smooth(
     return Smooth(fit, centres, residuals[:n], weight[:n], widths, chosen, error)
 
 
-def _mean_squares(a: Float[Array, "k d"], b: Float[Array, "c d"]) -> Float[Array, "k c"]:
+def mean_squares(a: Float[Array, "k d"], b: Float[Array, "c d"]) -> Float[Array, "k c"]:
     """Return distances as mean squares: a width then means the same in any dimension."""
     squared = jnp.sum(a**2, axis=1)[:, None] + jnp.sum(b**2, axis=1)[None] - 2 * dot(a, b.T)
     return jnp.maximum(squared, 0) / a.shape[1]

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from .._typing import Array, Float, Int, Scalar
-from ..numerics import dot
+from ..numerics import dot, mean_squares, standard_deviation
 
 PAIRS = 512  # that are used at most: the choice of widths costs their number's square
 BANDWIDTHS = (1.0, 0.3, 0.1)  # candidates for y, in units of Silverman's
@@ -57,9 +57,7 @@ class KernelPairs(NamedTuple):
 
     def nearness(self, points: Float[Array, "k d"]) -> Float[Array, "b k c"]:
         """Return the kernels over the state, for every width."""
-        a, b = points, self.members
-        squared = jnp.sum(a**2, axis=1)[:, None] + jnp.sum(b**2, axis=1)[None] - 2 * dot(a, b.T)
-        squared = squared / a.shape[1]  # a width means the same in any dimension
+        squared = mean_squares(points, self.members)
         # relative to the nearest, which never is too far
         squared = squared - jnp.min(squared, axis=1, keepdims=True)
         return jnp.exp(-0.5 * squared[None] / self.widths[:, None, None] ** 2)
@@ -76,8 +74,7 @@ def kernel_pairs(
 ) -> KernelPairs:
     """Return the kernel density of some pairs, with its candidates for widths."""
     few = few_of(simulated)
-    origin, unit = jnp.mean(members, axis=0), jnp.std(members, axis=0)
-    unit = jnp.where(unit > 0, unit, 1)
+    origin, unit = jnp.mean(members, axis=0), standard_deviation(members)
     scaled = (members[:PAIRS] - origin[None]) / unit[None]
     owner = jnp.arange(few.shape[0]) // (few.shape[0] // scaled.shape[0])
     known = jnp.isfinite(few)
