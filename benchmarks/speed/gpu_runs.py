@@ -1,6 +1,6 @@
 """Whole filtering runs on a GPU and on the CPU cores beside it: time, and the same scores.
 
-    python benchmarks/speed/gpu_runs.py             on a GPU, 4 minutes: writes results/gpu_runs.json
+    python benchmarks/speed/gpu_runs.py             on a GPU: writes results/gpu_runs.json (4 min)
     python benchmarks/speed/gpu_runs.py --rehearse  anywhere: small, writes nothing
 
 Each row is one `kd.sweep` of an experiment over seeds, float32: all runs in one program, 50 cycles
