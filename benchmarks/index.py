@@ -188,6 +188,14 @@ BENCHMARKS = (
         "The fused kernel on a GPU",
     ),
     Benchmark(
+        "gpu_runs",
+        "speed/gpu_runs.py",
+        "How long do whole filtering runs take on a GPU, and on the CPU cores beside it?",
+        "5 min on a GPU; with --rehearse 3 min anywhere",
+        ("gpu_runs.json",),
+        "Whole runs on a GPU",
+    ),
+    Benchmark(
         "gpu_compiled",
         "speed/gpu_compiled.py",
         "What does the compiler make of the core and of whole runs for an H100 (no GPU needed)?",

@@ -79,20 +79,87 @@ def fused_kernel(record):
         ]
         for row in record["speed"]
     ]
-    worst = max(row["rule / best"] for row in record["tiles"])
     large = record["large"]
     return section(
         "The fused kernel on a GPU",
         "One evaluation of the softmax-weighted mean of N centres at N points, float32, by "
         '`core="fused"`, and how many times that the tiles and the dense expression take. Floor: '
-        "an exponential and 2d + 1 multiply-adds a pair, as XLA compiles them.",
+        "an exponential and 2d + 1 multiply-adds a pair, as XLA compiles them: chains of these do "
+        "not fill the device, so that the kernel is beyond it where it has enough to do.",
         tables.markdown_table(
             ["N", "d", "ps per pair", "tiles", "dense softmax", "share of the floor", "error"], rows
         ),
-        f"The tile of the rule takes at most {worst:.2f} times as long as the best of a grid. At "
-        f"N = {large['N']:,}, d = 3: {large['seconds']:.2f} s.",
+        _rule_of_tiles(record["tiles"])
+        + f"At N = {large['N']:,}, d = 3: {large['seconds']:.2f} s, with "
+        f"{large['temporaries, MiB']:.0f} MiB of temporaries.",
+        _ended_early(record),
         made_by(record, "fused_kernel"),
     )
+
+
+def _rule_of_tiles(rows):
+    """Return how good the rule is; nothing where no grid of tiles was timed."""
+    if not rows:
+        return ""
+    worst = max(row["rule / best"] for row in rows)
+    return f"The tile of the rule takes at most {worst:.2f} times as long as the best of a grid. "
+
+
+def _ended_early(record):
+    """Return what a record that was cut off lacks."""
+    return f"Cut off: {record['ended early']}." if "ended early" in record else ""
+
+
+def gpu_runs(record):
+    """Whole runs on a GPU and on the cores beside it."""
+    rows = [
+        [
+            row["experiment"],
+            row["filter"],
+            str(row["N"]),
+            *(_of_runs(record[where], row, runs) for where in ("gpu", "cpu") for runs in (1, 2)),
+            f"{row['seconds to compile']:.0f}",
+        ]
+        for row in record["gpu"]
+        if row["runs"] > 1
+    ]
+    large = [
+        [f"{row['N']:,}", row["core"], f"{1e-3 * row['microseconds per analysis']:.0f}"]
+        for row in record["many members"]
+    ]
+    many, few = (max((r["runs"] for r in record[where]), default=0) for where in ("gpu", "cpu"))
+    return section(
+        "Whole runs on a GPU",
+        f"Microseconds for one analysis and its forecast, float32, one {record['device']} beside "
+        f"{record['cores']} CPU cores ({record['instructions']}) of the same machine: a run on its "
+        f"own, and one of {many} in one program (CPU: of {few}).",
+        tables.markdown_table(
+            [
+                "experiment",
+                "filter",
+                "N",
+                "GPU, alone",
+                "GPU, of many",
+                "CPU, alone",
+                "CPU, of many",
+                "compile on GPU, s",
+            ],
+            rows,
+        ),
+        "The paper's filter on lorenz63-z with many members:",
+        tables.markdown_table(["N", "core", "ms an analysis"], large),
+        _ended_early(record),
+        made_by(record, "gpu_runs"),
+    )
+
+
+def _of_runs(rows, like, runs):
+    """Return microseconds per analysis of a run alone (1) or among many (2), or a dash."""
+    same = ("experiment", "filter", "N")
+    found = [
+        r for r in rows if all(r[k] == like[k] for k in same) and (r["runs"] > 1) == (runs > 1)
+    ]
+    return f"{found[0]['microseconds per analysis']:,.1f}" if found else "–"
 
 
 def gpu_compiled(record):

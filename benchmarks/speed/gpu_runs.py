@@ -128,6 +128,8 @@ def main():
     if not REHEARSE and jax.default_backend() != "gpu":
         sys.exit("There is no GPU here: --rehearse runs a small part anywhere.")
     body = {"device": jax.devices()[0].device_kind, "cores": os.cpu_count()}
+    flags = Path("/proc/cpuinfo").read_text()
+    body["instructions"] = "AVX-512" if "avx512f" in flags else "AVX2"
     body |= {"many members": many_members(), "compared": [], "gpu": [], "cpu": []}
     for cases in (CASES[:4], CASES[4:]):
         gpu, cpu = here(cases, MOST), on_the_cores(cases)
