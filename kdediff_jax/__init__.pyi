@@ -17,6 +17,7 @@ from . import numerics as numerics
 from . import observations as observations
 from . import pairwise as pairwise
 from . import plots as plots
+from . import recovery as recovery
 from . import results as results
 from . import samplers as samplers
 from . import schedules as schedules

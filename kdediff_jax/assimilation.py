@@ -23,15 +23,21 @@ from .diagnosis import Diagnosis, diagnose, failure
 from .dynamics.base import AbstractDynamics
 from .dynamics.propagate import propagate, takes_interval
 from .observations.base import AbstractObservation
+from .recovery import replenished, reported, restarted
 
 
 class FilterState(NamedTuple):
-    """Everything needed to go on: analysis ensemble, run key, cycles done, and the time."""
+    """Everything needed to go on: analysis ensemble, run key, cycles done, the time, a reserve.
+
+    The run starts again from the reserve if a forecast leaves fewer than two members, see
+    `kdediff_jax.recovery`.
+    """
 
     ensemble: Float[Array, "n d"]
     key: Key
     index: Int[Array, ""]
     clock: Clock
+    reserve: Float[Array, "n d"]
 
     @property
     def t0(self) -> Scalar:
@@ -53,7 +59,8 @@ class CycleOutput(NamedTuple):
     """One finished cycle: what `save` can choose from.
 
     Attributes:
-        forecast, analysis: ensembles before and after the measurement.
+        forecast, analysis: ensembles before and after the measurement; the forecast of a cycle
+            that lost its members is the run's reserve.
         y: the measurement.
         t: its model time since `origin`, as the observation got it.
         info: the scheme's report; `info.mean` is its estimate of the posterior mean.
@@ -157,7 +164,7 @@ def init(
     """
     members = check_ensemble("ensemble", ensemble)
     clock = clocks.start(t0, origin, members.dtype)
-    return FilterState(members, key, jnp.zeros((), jnp.int32), clock)
+    return FilterState(members, key, jnp.zeros((), jnp.int32), clock, members)
 
 
 def cycle(
@@ -229,11 +236,13 @@ def _step(
     t = state.clock.t
     keys = jax.random.split(forecast_key, state.ensemble.shape[0])
     move = jax.vmap(lambda k, x: propagate(dynamics, k, x, t, stride, bound))
-    forecast = move(keys, state.ensemble)
+    forecast, lost = restarted(move(keys, state.ensemble), state.reserve)
     clock = state.clock.after(stride, like(state.ensemble, dynamics.interval))
     members, info = analysis(analysis_key, forecast, y, observation, clock.t)
+    info = reported(info, lost)
+    reserve = replenished(state.reserve, state.ensemble, state.index, info.ok)
     output = CycleOutput(forecast, members, y, clock.t, info, clock.elapsed.high)
-    return FilterState(members, state.key, state.index + 1, clock), output
+    return FilterState(members, state.key, state.index + 1, clock, reserve), output
 
 
 _compiled_step = eqx.filter_jit(_step)

@@ -1,4 +1,4 @@
-"""Whole runs with faults injected: members that blow up, measurements that are gross errors."""
+"""Whole runs with faults: members that blow up, or are too few; gross errors in measurements."""
 
 from __future__ import annotations
 
@@ -36,6 +36,26 @@ class Faulty(kd.AbstractDynamics):
         broken = jax.random.uniform(which, (), x.dtype) < self.rate
         bad = jnp.where(jnp.arange(3) == 1, self.value, x)
         return jnp.where(broken, bad, self.model.step(model_key, x, t))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["enkpf", "enkf", "etkf"])
+def test_no_long_run_of_few_members_ends(name):
+    """20 members lose the second mode of `lorenz63-z`, and the attractor, once in 2000 cycles."""
+    experiment, scheme = kd.experiments.load("lorenz63-z"), FILTERS[name]()
+
+    def failed(key):
+        start_key, truth_key, key = jax.random.split(key, 3)
+        start, members = experiment.initial(start_key, 20)
+        model = experiment.dynamics, experiment.observation
+        truth = experiment.truth_dynamics, experiment.observation
+        _, ys = kd.twin_experiment(truth_key, *truth, start, 2000)
+        return ~kd.assimilate(key, *model, scheme, members, ys).info.ok
+
+    runs = jax.jit(lambda keys: jax.lax.map(failed, keys, batch_size=8))
+    found = np.asarray(runs(jax.random.split(jax.random.key(123), 16)))
+    print(f"{name}: {found.any(axis=1).sum()} of 16 runs lost their members, {found.sum()} cycles")
+    assert found.sum(axis=1).max() < 20 and not found[:, -1].any()
 
 
 @eqx.filter_jit

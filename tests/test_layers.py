@@ -26,7 +26,7 @@ ROWS = (
     ("analysis.pairs", "analysis.safeguards"),
     ("analysis.predict",),
     ("analysis.units",),
-    ("analysis.base", "diagnosis"),
+    ("analysis.base", "diagnosis", "recovery"),
     (
         *("analysis", "analysis.enkf", "analysis.etkf", "analysis.letkf", "analysis.sir"),
         *("analysis.kde_diffusion", "analysis.enkpf"),

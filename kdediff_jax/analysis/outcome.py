@@ -19,7 +19,7 @@ class AnalysisInfo(NamedTuple):
             of the members, two at least, were usable. Where it is False for another reason than
             masked members, the forecast went on in place of an analysis.
         num_masked: members that were left out: not finite, without a prediction, or far beyond the
-            others, see `Safeguards`.
+            others, see `Safeguards`; in a run also those in whose place its reserve came.
         num_gross_errors: components of the measurement that were left out as gross errors.
         normalised_innovation: mean over measured components of (y - mean h)^2 / (P_hh + R). Near 1
             where the forecast knows its error; NaN where nothing was measured.

@@ -257,7 +257,7 @@ def failure(info: AnalysisInfo, members: int, where: tuple[int, ...]) -> tuple[s
         why = f"{masked} of {members} members were left out (not finite, without a prediction, or "
         why += "far beyond the others): "
         if members - masked < 2:
-            why += "fewer than two are left, and the ensemble stays as it came"
+            why += "fewer than two are left, and the run started again from earlier members"
         else:
             why += "fewer than half are left to answer for all"
         return why, "see where the model or the observation operator returns NaN or huge numbers"

@@ -32,10 +32,13 @@ CLASSES = first_of_each_class()
 
 
 class Turn(kd.AbstractDynamics):
+    """A rotation that leaves no member in the interval from t = .2 to .3."""
+
     interval: float = 0.1
 
     def step(self, key, x, t):
-        return x + self.interval * (jnp.roll(x, 1) + 0.1 * t)
+        moved = x + self.interval * (jnp.roll(x, 1) + 0.1 * t)
+        return jnp.where(jnp.abs(t - 0.2) < 0.05, jnp.nan, moved)
 
 
 def keep(output):
@@ -44,10 +47,10 @@ def keep(output):
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_cycles_in_a_loop_are_the_scan(name):
-    """In float32, where a rounding could tip a choice."""
+    """In float32, where a rounding could tip a choice; and a cycle without members is no end."""
     own, (forecast, y) = problem(name), data(name)
     modules = Turn(), own.observation, SCHEMES[name].build(own)
-    ys = jnp.asarray(np.stack([y, changed(y, (0, NAN)), y + 0.2]))
+    ys = jnp.asarray(np.stack([y, changed(y, (0, NAN)), y + 0.1, y + 0.2]))
     start = kd.init(jax.random.key(1), jnp.asarray(forecast))
     whole = quick(lambda state: kd.resume(state, *modules, ys, save=keep))(start)
     one = quick(lambda state, y: kd.cycle(state, *modules, y))
@@ -58,7 +61,10 @@ def test_cycles_in_a_loop_are_the_scan(name):
         found = jax.tree.leaves((keep(output), output.info))
         for a, b in zip(found, jax.tree.leaves(expected), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
-    assert state.index == whole.state.index == 3 and np.all(whole.info.ok)
+    assert state.index == whole.state.index == 4
+    np.testing.assert_array_equal(whole.info.ok, [True, True, False, True])
+    np.testing.assert_array_equal(whole.info.num_masked, [0, 0, MEMBERS, 0])
+    assert all(np.isfinite(saved).all() for saved in whole.saved)
 
 
 BAD = {
