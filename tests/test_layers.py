@@ -25,7 +25,7 @@ ROWS = (
     ("analysis.members", "analysis.outcome"),
     ("analysis.pairs", "analysis.safeguards"),
     ("analysis.predict",),
-    ("analysis.units",),
+    ("analysis.units", "analysis.decorrelation"),
     ("analysis.base", "diagnosis", "recovery"),
     (
         *("analysis", "analysis.enkf", "analysis.etkf", "analysis.letkf", "analysis.sir"),

@@ -16,6 +16,7 @@ from ..ensemble.rotation import rotate
 from ..ensemble.transform import local_transform
 from ..observations.noise import AbstractNoise, AutoNoise, as_noise
 from .base import AbstractKalmanAnalysis
+from .decorrelation import decorrelated
 from .outcome import Outcome
 from .predict import Predicted
 
@@ -24,7 +25,8 @@ class LETKF(AbstractKalmanAnalysis):
     r"""Square-root EnKF with a transform for every coordinate.
 
     The equations are those of `kdediff_jax.ensemble.transform`; the precision of each measurement
-    is multiplied by its taper for the coordinate. R must be diagonal, and its diagonal is used.
+    is multiplied by its taper for the coordinate. A stated R that is not diagonal is made so
+    (`kdediff_jax.analysis.decorrelation`); of an estimated one the diagonal is used.
 
     Args:
         localisation: where coordinates and measurements are.
@@ -53,6 +55,7 @@ class LETKF(AbstractKalmanAnalysis):
 
     def condition(self, key: Key, forecast: Predicted) -> Outcome:
         """Transform the anomalies coordinate by coordinate, rotate them."""
+        forecast = decorrelated(forecast)
         members, dtype = forecast.members, forecast.members.dtype
         n, d = members.shape
         taper = self.localisation.taper(d, forecast.y.shape[0], dtype)

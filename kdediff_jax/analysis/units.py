@@ -57,5 +57,6 @@ def in_units(forecast: Predicted, units: Units) -> Predicted:
             components=rescaled(model.components),
             additive=model.additive,
             regressed=model.regressed,
+            correlated=model.correlated,
         ),
     )

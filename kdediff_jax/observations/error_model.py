@@ -17,7 +17,7 @@ from jax import lax
 
 from .._typing import Array, Bool, Float, Key, Scalar, like
 from ..numerics import dot, linear_fit, split_missing
-from .additive import AbstractAdditive
+from .additive import AbstractAdditive, AbstractAdditiveNoise
 from .base import AbstractLikelihood, AbstractObservation, measure
 from .simulated_density import SimulatedDensity
 
@@ -36,6 +36,7 @@ class ErrorModel(NamedTuple):
         additive: whether the noise is Gaussian with covariance R after all; only read where there
             is a density.
         regressed: whether h is a regression on the members, which is known among them only.
+        correlated: whether R is stated as a matrix: what lies off its diagonal is no chance.
     """
 
     predict: Callable[[Float[Array, "n d"]], Float[Array, "n m"]]
@@ -44,6 +45,7 @@ class ErrorModel(NamedTuple):
     components: Callable[[Array, Array], Array] | None = None
     additive: Bool[Array, ""] | bool = False
     regressed: bool = False
+    correlated: bool = False
 
     def by_noise(self, gaussian: Callable[[], T], density: Callable[[], T]) -> T:
         """Return what follows from h and R, or from the density where noise is not additive."""
@@ -128,7 +130,10 @@ def from_statement(
 
     m = jax.eval_shape(mean, forecast).shape[1]
     r = observation.covariance(m, forecast.dtype, t)
-    return ErrorModel(mean, r, None if observation.gaussian else density(observation, t))
+    independent = type(observation).covariance is AbstractAdditiveNoise.covariance
+    if observation.gaussian:
+        return ErrorModel(mean, r, correlated=not independent)
+    return ErrorModel(mean, r, density(observation, t))
 
 
 def replicated(

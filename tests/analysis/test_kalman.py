@@ -12,6 +12,7 @@ from schemes import quick
 
 import kdediff_jax as kd
 from kdediff_jax import experiments
+from kdediff_jax.analysis.enkpf.spread_correction import FieldSpreadCorrection
 from kdediff_jax.ensemble.inflation import inflate
 from kdediff_jax.kalman import analysis as kalman_analysis
 from kdediff_jax.observations import sample_ensemble
@@ -144,16 +145,35 @@ def test_etkf_rotations_keep_mean_and_covariance(x64):
 
 
 def test_correlated_noise_counts_with_its_correlations(x64):
-    """ETKF and EnKF see all of R."""
+    """Every scheme with a gain sees all of R, with a localisation too."""
     x, noise = members(), np.array([[0.5, 0.3], [0.3, 0.4]])
     observed = Correlated(kd.Linear(MATRIX), 1.0, jnp.asarray(noise))
     arrays = x.mean(axis=0), np.cov(x.T), Y, MATRIX, noise
     mean, covariance = kalman_analysis(*map(jnp.asarray, arrays))
-    for scheme in (kd.ETKF(inflation=1.0), kd.EnKF()):
+    never = FieldSpreadCorrection(log_spread_std=0.0)
+    global_lenkpf = kd.LEnKPF(
+        EVERYWHERE, kalman_share=1.0, rotation_angle=0.0, inflation=1.0, spread_correction=never
+    )
+    transforms = kd.ETKF(inflation=1.0), kd.LETKF(EVERYWHERE, inflation=1.0), global_lenkpf
+    for scheme in (*transforms, kd.EnKF()):
         analysis, _ = analyse(scheme, x, Y, observed)
         np.testing.assert_allclose(analysis.mean(axis=0), mean, rtol=1e-9)
-    analysis, _ = analyse(kd.ETKF(inflation=1.0), x, Y, observed)
-    np.testing.assert_allclose(np.cov(analysis.T), covariance, rtol=1e-9)
+    for scheme in transforms:
+        analysis, _ = analyse(scheme, x, Y, observed)
+        # the flow of LEnKPF, the identity here, is bracketed
+        np.testing.assert_allclose(np.cov(analysis.T), covariance, rtol=1e-6)
+
+
+@pytest.mark.parametrize("scheme", [kd.LETKF, kd.LEnKPF])
+def test_a_stated_diagonal_matrix_is_independent_noise(scheme, x64):
+    """With a missing component and a localisation that cuts."""
+    x, y = members(), np.array([Y[0], np.nan])
+    where = dataclasses.replace(EVERYWHERE, radius=0.8)
+    stated = Correlated(kd.Linear(MATRIX), 1.0, jnp.diag(jnp.array([0.5, 0.4])))
+    plain = kd.GaussianObservation(kd.Linear(MATRIX), jnp.sqrt(jnp.array([0.5, 0.4])))
+    for measured in (Y, y):
+        found, expected = (analyse(scheme(where), x, measured, o)[0] for o in (stated, plain))
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-11)
 
 
 class Correlated(kd.GaussianObservation):

@@ -11,8 +11,9 @@ and the coordinate's reverse flow, which in one dimension is a monotone map, car
 the weighted kernel density. Smooth in j, deterministic, and the identity where the weights are
 equal: no member is lost, none is duplicated. Then the anomalies are rotated a little
 (`kdediff_jax.ensemble.rotation`): members that keep their order keep chance relations of higher
-order, too. Measurement errors must be independent; the diagonal of R is used. With an infinite
-radius the Kalman share is the ETKF and each coordinate's weights are the global ones.
+order, too. A stated R that is not diagonal is made so (`kdediff_jax.analysis.decorrelation`); of an
+estimated one the diagonal is used. With an infinite radius the Kalman share is the ETKF and each
+coordinate's weights are the global ones.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from ...observations.gaussian_surrogate import GaussianSurrogate
 from ...observations.noise import AbstractNoise, AutoNoise, as_noise
 from ...samplers.marginal_flow import marginal_flow
 from ..base import AbstractKalmanAnalysis
+from ..decorrelation import decorrelated
 from ..outcome import Outcome
 from ..predict import Predicted
 from .kalman_moves import Surrogate, surrogate
@@ -99,6 +101,7 @@ class LEnKPF(AbstractKalmanAnalysis):
     def condition(self, key: Key, forecast: Predicted) -> Outcome:
         """Correct spread, move by every share, weigh, choose one, draw, rotate, inflate."""
         n, d = forecast.members.shape
+        forecast = decorrelated(forecast)
         taper = self.localisation.taper(d, forecast.y.shape[0], forecast.members.dtype)
         reached = reach(taper, forecast.measured)  # 0 where no measurement reaches
         forecast = self.spread_correction(forecast, reached)
