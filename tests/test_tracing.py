@@ -59,6 +59,13 @@ class Decides(kd.AbstractObservation):
         return x if t > 0 else -x
 
 
+class Hesitates(kd.EnKF):
+    def condition(self, key, forecast):
+        if forecast.y[0] > 0:
+            forecast = forecast._replace(members=-forecast.members)
+        return super().condition(key, forecast)
+
+
 def folded(x):
     return np.abs(x)
 
@@ -92,6 +99,12 @@ TRACED = {
             jnp.zeros(2),
         ),
         "Branches.step", "if self.noise > 0:", "jnp.where",
+    ),
+    "pairs": (
+        lambda: Hesitates().update(
+            jax.random.key(0), jnp.eye(4, 2), jnp.eye(4, 1), jnp.ones(1)
+        ),
+        "Hesitates.condition", r"if forecast.y\[0\] > 0", "jnp.where",
     ),
 }  # fmt: skip
 

@@ -135,7 +135,9 @@ class AbstractPairedAnalysis(AbstractAnalysis):
         simulated = like(forecast, ensemble("predicted", predicted))
         same_members("predicted", simulated, "forecast", forecast)
         y = like(forecast, vector("y", y, simulated.shape[1]))
-        return numbers_to_leaves(self)._update(key, forecast, simulated, y)
+        scheme = numbers_to_leaves(self)
+        with errors_in_users_words(None, None, self):
+            return scheme._update(key, forecast, simulated, y)
 
     @eqx.filter_jit
     def _update(

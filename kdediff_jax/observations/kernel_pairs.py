@@ -6,7 +6,6 @@ make measurements likeliest which the kernels have not seen (leave-one-out).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -18,8 +17,6 @@ from .._typing import Array, Float, Int, Scalar
 from ..numerics import dot, mean_squares, standard_deviation
 
 PAIRS = 512  # that are used at most: the choice of widths costs their number's square
-BANDWIDTHS = (1.0, 0.3, 0.1)  # candidates for y, in units of Silverman's
-FIRST = 0.02  # part of the other density that is mixed in: no measurement is impossible
 
 
 class KernelPairs(NamedTuple):
@@ -33,6 +30,7 @@ class KernelPairs(NamedTuple):
         owner: number j of the member; replicates share one [c].
         widths: of kernels over the state [b].
         bandwidths: of kernels for y [w m].
+        background: part of another density that is mixed in: no measurement is impossible.
     """
 
     members: Float[Array, "c d"]
@@ -43,6 +41,7 @@ class KernelPairs(NamedTuple):
     owner: Int[Array, " c"]
     widths: Float[Array, " b"]
     bandwidths: Float[Array, "w m"]
+    background: Scalar
 
     def density(
         self, y: Float[Array, " m"], members: Float[Array, "k d"], chosen: Int[Array, " m"]
@@ -54,6 +53,13 @@ class KernelPairs(NamedTuple):
         kernels = _kernel(y[None] - self.values, bandwidth) * self.known
         densities = dot(near, kernels) / _total(near, self.known)
         return jnp.take_along_axis(densities, width[None, None], axis=0)[0]
+
+    def mixed(
+        self, density: Float[Array, "*s"], log_other: Float[Array, "*s"]
+    ) -> Float[Array, "*s"]:
+        """Return the log of a density with a little of another one mixed in."""
+        log_density = jnp.log(density + jnp.finfo(density.dtype).tiny)
+        return jnp.logaddexp(log_density, jnp.log(self.background) + log_other)
 
     def nearness(self, points: Float[Array, "k d"]) -> Float[Array, "b k c"]:
         """Return the kernels over the state, for every width."""
@@ -70,9 +76,21 @@ def few_of(values: Float[Array, "n r m"]) -> Float[Array, "c m"]:
 
 
 def kernel_pairs(
-    members: Float[Array, "n d"], simulated: Float[Array, "n r m"], widths: Float[Array, " b"]
+    members: Float[Array, "n d"],
+    simulated: Float[Array, "n r m"],
+    widths: Float[Array, " b"],
+    relative_bandwidths: Float[Array, " w"],
+    background: Scalar,
 ) -> KernelPairs:
-    """Return the kernel density of some pairs, with its candidates for widths."""
+    """Return the kernel density of some pairs, with its candidates for widths.
+
+    Args:
+        members: x_i.
+        simulated: r measurements of each.
+        widths: candidates over the state, in standard deviations.
+        relative_bandwidths: candidates for y, in units of Silverman's.
+        background: see `KernelPairs`.
+    """
     few = few_of(simulated)
     origin, unit = jnp.mean(members, axis=0), standard_deviation(members)
     scaled = (members[:PAIRS] - origin[None]) / unit[None]
@@ -81,10 +99,11 @@ def kernel_pairs(
     low, high = (jnp.nanquantile(few, q, axis=0) for q in (0.1, 0.9))
     spread = jnp.where(high > low, (high - low) / 2.56, 1)
     silverman = 0.9 * few.shape[0] ** -0.2 * spread
-    bandwidths = jnp.asarray(BANDWIDTHS, few.dtype)[:, None] * silverman[None]
+    bandwidths = relative_bandwidths[:, None] * silverman[None]
     values = jnp.where(known, few, 0)
     known = known.astype(few.dtype)
-    return KernelPairs(scaled[owner], origin, unit, values, known, owner, widths, bandwidths)
+    scaled = scaled[owner]
+    return KernelPairs(scaled, origin, unit, values, known, owner, widths, bandwidths, background)
 
 
 def likeliest(
@@ -104,7 +123,7 @@ def likeliest(
             kernels = _kernel(gaps, bandwidth) * known[None]
             mean = jnp.sum(near * kernels[None], axis=2) / _total(near, known[:, None])[..., 0]
             first = by_first[None, :, k]
-            return jnp.sum((mixed(mean, first) - first) * known[None], axis=1)
+            return jnp.sum((pairs.mixed(mean, first) - first) * known[None], axis=1)
 
         return jax.vmap(gain, out_axes=1)(pairs.bandwidths[:, k]).reshape(-1)
 
@@ -124,12 +143,6 @@ def _spread_over_steps(values: Float[Array, "c m"]) -> Float[Array, "c m"]:
     discrete = (2 * jnp.sum(gaps == 0, axis=0) > values.shape[0]) & jnp.isfinite(step)
     even = (0.6180340 * jnp.arange(values.shape[0], dtype=values.dtype)) % 1 - 0.5
     return values + jnp.where(discrete, step, 0)[None] * even[:, None]
-
-
-def mixed(density: Float[Array, "*s"], log_first: Float[Array, "*s"]) -> Float[Array, "*s"]:
-    """Return the log of a density with a little of another one mixed in."""
-    log_density = jnp.log(density + jnp.finfo(density.dtype).tiny)
-    return jnp.logaddexp(log_density, math.log(FIRST) + log_first)
 
 
 def _total(weights: Array, known: Array) -> Array:

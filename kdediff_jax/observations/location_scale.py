@@ -63,36 +63,62 @@ def location_and_scale(
 
     Between the two: the log-density of some simulated measurements, moved by a little.
     """
-    known, means = jnp.isfinite(simulated), jnp.mean(simulated, axis=1)
-    r, rows = simulated.shape[1], jnp.all(known, axis=1)
-    location = smooth(members, means, rows, widths, evidence)
-    own = jnp.zeros(means.shape[1], bool)
-    residuals = simulated - location.at(members)[:, None]
-    found = location.chosen > 1
-    if predict is not None:
-        deviations = simulated - means[:, None]
-        error = jnp.nanmean(deviations**2, axis=(0, 1)) / (r - 1)  # of a member's own mean
-        own, found = location.error > 2 * error, jnp.zeros_like(found)
-        # a new measurement is further from a member's mean than those that made it
-        residuals = jnp.where(own, ((r + 1) / (r - 1)) ** 0.5 * deviations, residuals)
-    rounding = _rounding(simulated, known)
+    known = jnp.isfinite(simulated)
+    rows, rounding = jnp.all(known, axis=1), _rounding(simulated, known)
+    location, own, residuals, found = _located(members, simulated, predict, widths, evidence)
     logs = jnp.log(jnp.maximum(jnp.abs(residuals), rounding[None, None]))
     scale = smooth(members, jnp.mean(logs, axis=1), rows, widths, evidence)
     log_scale = scale.at(members)[:, None]
     z = residuals / jnp.exp(log_scale)
-    flat = z.reshape(-1, z.shape[2])
-    points = jnp.nanquantile(flat, (jnp.arange(POINTS, dtype=z.dtype) + 0.5) / POINTS, axis=0)
-    points = jnp.where(jnp.isfinite(points), points, 0)
-    bandwidths = _bandwidths(points)
-    found = found | (scale.chosen > 0) | (_not_gaussian(flat) > evidence)
+    found = found | (scale.chosen > 0) | (_not_gaussian(_flat(z)) > evidence)
     # a component without noise has residuals of rounding, which say nothing
     found = found & (jnp.nanmean(jnp.abs(residuals), axis=(0, 1)) > 100 * rounding)
+    points = _quantiles(_flat(z))
+    bandwidths = _bandwidths(points)
 
     def log_density(step: Float[Array, "c m"]) -> Float[Array, "c m"]:
         few, few_scales = few_of(z), few_of(jnp.broadcast_to(log_scale, z.shape))
         return _log_kde(few + step / jnp.exp(few_scales), points, bandwidths) - few_scales
 
     return LocationScale(location, own, predict, scale, points, bandwidths), log_density, found
+
+
+def _located(
+    members: Float[Array, "n d"],
+    simulated: Float[Array, "n r m"],
+    predict: Callable[[Array], Array] | None,
+    widths: Float[Array, " b"],
+    evidence: Scalar,
+) -> tuple[Smooth, Bool[Array, " m"], Float[Array, "n r m"], Bool[Array, " m"]]:
+    """Return h, where it is each member's own mean, what is left, and where h is not linear.
+
+    Of replicates it is not asked whether h is linear: the simulator is there to predict.
+    """
+    means, r = jnp.mean(simulated, axis=1), simulated.shape[1]
+    rows = jnp.all(jnp.isfinite(simulated), axis=1)
+    location = smooth(members, means, rows, widths, evidence)
+    residuals = simulated - location.at(members)[:, None]
+    nowhere = jnp.zeros(means.shape[1], bool)
+    if predict is None:
+        return location, nowhere, residuals, location.chosen > 1
+    deviations = simulated - means[:, None]
+    error = jnp.nanmean(deviations**2, axis=(0, 1)) / (r - 1)  # of a member's own mean
+    own = location.error > 2 * error
+    # a new measurement is further from a member's mean than those that made it
+    residuals = jnp.where(own, ((r + 1) / (r - 1)) ** 0.5 * deviations, residuals)
+    return location, own, residuals, nowhere
+
+
+def _flat(z: Float[Array, "n r m"]) -> Float[Array, "k m"]:
+    """Return the residuals of all members together."""
+    return z.reshape(-1, z.shape[2])
+
+
+def _quantiles(z: Float[Array, "k m"]) -> Float[Array, "p m"]:
+    """Return the residuals that stand for all."""
+    levels = (jnp.arange(POINTS, dtype=z.dtype) + 0.5) / POINTS
+    points = jnp.nanquantile(z, levels, axis=0)
+    return jnp.where(jnp.isfinite(points), points, 0)
 
 
 def _log_kde(

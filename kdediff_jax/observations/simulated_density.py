@@ -31,7 +31,7 @@ from jax import lax
 
 from .._checks import positive
 from .._typing import Array, Bool, Float, Int, Number, like, tunable
-from .kernel_pairs import KernelPairs, kernel_pairs, likeliest, mixed
+from .kernel_pairs import KernelPairs, kernel_pairs, likeliest
 from .location_scale import LocationScale, location_and_scale
 
 
@@ -44,6 +44,9 @@ class SimulatedDensity(eqx.Module):
             increase of twice a log-likelihood, from which on noise is not additive and Gaussian. 20
             comes by chance in one cycle of a hundred of 12 members in 3 dimensions, in 4 of 20
             members in 40, and in none seen of 50 members and more in 3.
+        bandwidths: of kernels for the measurement, in units of Silverman's.
+        background: part of the density of location and scale that is mixed into that of kernels: no
+            measurement is impossible.
 
     Raises:
         ValueError: a number that is not positive.
@@ -51,11 +54,15 @@ class SimulatedDensity(eqx.Module):
 
     widths: Number = tunable((0.15, 0.4, 1.0))
     evidence: Number = tunable(20.0)
+    bandwidths: Number = tunable((1.0, 0.3, 0.1))
+    background: Number = tunable(0.02)
 
     def __check_init__(self) -> None:
         """Check the numbers."""
         positive("widths", self.widths)
         positive("evidence", self.evidence, infinite=True)
+        positive("bandwidths", self.bandwidths)
+        positive("background", self.background)
 
     def __call__(
         self,
@@ -72,7 +79,8 @@ class SimulatedDensity(eqx.Module):
         """
         widths, evidence = like(members, self.widths), like(members, self.evidence)
         first, by_first, found = location_and_scale(members, simulated, predict, widths, evidence)
-        pairs = kernel_pairs(members, simulated, widths)
+        bandwidths, background = like(members, self.bandwidths), like(members, self.background)
+        pairs = kernel_pairs(members, simulated, widths, bandwidths, background)
         nothing = jnp.zeros(simulated.shape[2], jnp.int32)
         chosen = lax.cond(
             jnp.any(found),
@@ -102,5 +110,6 @@ class ComponentDensities(NamedTuple):
         measured = ~jnp.isnan(y)
         y = jnp.where(measured, y, 0)
         first = self.first.log_density(y[None], members)
-        other = mixed(self.pairs.density(y, members, jnp.maximum(self.chosen - 1, 0)), first)
+        other = self.pairs.density(y, members, jnp.maximum(self.chosen - 1, 0))
+        other = self.pairs.mixed(other, first)
         return jnp.where(measured[None], jnp.where(self.chosen[None] == 0, first, other), 0)

@@ -60,6 +60,17 @@ def test_extreme_uniforms_draw_no_member_of_zero_weight(key, monkeypatch, scheme
     assert set(index.tolist()) <= {1, 3}
 
 
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_many_members_none_of_zero_weight(key, scheme):
+    """Sums of 100,000 weights in float32 are not monotone: 2 to 6 impossible members were drawn."""
+    dead_key, weight_key, *keys = jax.random.split(key, 12)
+    dead = jax.random.bernoulli(dead_key, 0.5, (100_000,))
+    log_weights = jnp.where(dead, -jnp.inf, 3 * jax.random.normal(weight_key, dead.shape))
+    draw = jax.jit(lambda key: resample(key, log_weights, 100_000, scheme))
+    for each in keys:
+        assert not np.asarray(dead)[np.asarray(draw(each))].any()
+
+
 def test_an_unknown_scheme_is_named_with_the_nearest(key):
     with pytest.raises(ValueError, match=r"resampling: .*did you mean 'systematic'"):
         resample(key, jnp.zeros(3), 3, "sistematic")
