@@ -11,6 +11,7 @@ loss report nothing unusual.
 from __future__ import annotations
 
 import jax.numpy as jnp
+from jax import lax
 
 from ._typing import Array, Bool, Float, Int
 from .analysis.outcome import AnalysisInfo
@@ -62,5 +63,5 @@ def replenished(
     # halves, whose difference cannot overflow
     room = 2 * MARGIN * (0.5 * high - 0.5 * low)
     near = jnp.all((ensemble[row] >= low - room) & (ensemble[row] <= high + room))
-    taken = ok & near & (jnp.arange(reserve.shape[0], dtype=index.dtype) == row)
-    return jnp.where(taken[:, None], ensemble, reserve)
+    member = jnp.where(ok & near, ensemble[row], reserve[row])
+    return lax.dynamic_update_index_in_dim(reserve, member, row, axis=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import equinox as eqx
 import jax.numpy as jnp
+from jax import lax
 
 from .._checks import positive
 from .._typing import Array, Bool, Float, Number, Scalar, like, tunable
@@ -64,10 +65,15 @@ class Safeguards(eqx.Module):
         enough = num_alive >= 2
         nothing = jnp.all(jnp.isnan(y) | outcome.gross_errors)
         sound = jnp.asarray(outcome.ok) & _finite(outcome) & ~jnp.any(jnp.isinf(y))
-        calm = inflate(members, jnp.where(nothing, 1, like(members, self.failure_inflation)))
-        ensemble = jnp.where(sound & ~nothing, outcome.ensemble, calm)
-        ensemble = jnp.where(enough, ensemble, forecast)
         done = enough & ~nothing
+
+        def in_its_place() -> tuple[Array, Array]:
+            factor = jnp.where(nothing, 1, like(members, self.failure_inflation))
+            ensemble = jnp.where(enough, inflate(members, factor), forecast)
+            return ensemble, _mean_of_finite(ensemble)
+
+        analysed = outcome.ensemble, jnp.broadcast_to(outcome.mean, members.shape[1:])
+        ensemble, mean = lax.cond(done & sound, lambda: analysed, in_its_place)
 
         def count(value: Array | int) -> Array:
             return jnp.where(done, jnp.asarray(value, jnp.int32), 0)
@@ -81,7 +87,7 @@ class Safeguards(eqx.Module):
             num_masked=n - num_alive,
             num_gross_errors=jnp.sum(gross, dtype=jnp.int32),
             normalised_innovation=like(forecast, outcome.normalised_innovation),
-            mean=jnp.where(done & sound, outcome.mean, _mean_of_finite(ensemble)),
+            mean=mean,
         )
         return ensemble, info
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+from jax import lax
 
 from .._typing import Array, Float
 from ..numerics import binary_unit, unit_of_spread
@@ -30,8 +31,12 @@ def units_of(forecast: Predicted) -> Units:
     A component without noise has the unit of its predictions.
     """
     std = jnp.sqrt(jnp.diagonal(forecast.error_model.covariance))
-    predicted = unit_of_spread(forecast.predictions)
-    return Units(unit_of_spread(forecast.members), jnp.where(std > 0, binary_unit(std), predicted))
+    size = lax.cond(
+        jnp.all(std > 0),
+        lambda: std,
+        lambda: jnp.where(std > 0, std, unit_of_spread(forecast.predictions)),
+    )
+    return Units(unit_of_spread(forecast.members), binary_unit(size))
 
 
 def in_units(forecast: Predicted, units: Units) -> Predicted:

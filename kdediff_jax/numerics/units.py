@@ -10,7 +10,6 @@ import jax.numpy as jnp
 from jax import lax
 
 from .._typing import Array, Float
-from .arrays import centred
 
 
 def binary_unit(size: Float[Array, "*s"]) -> Float[Array, "*s"]:
@@ -22,6 +21,7 @@ def binary_unit(size: Float[Array, "*s"]) -> Float[Array, "*s"]:
 
 
 def unit_of_spread(x: Float[Array, "n d"]) -> Float[Array, " d"]:
-    """Return the unit of every column's largest anomaly; of its rounding where it is constant."""
-    rounding = jnp.finfo(x.dtype).eps * jnp.max(jnp.abs(x), axis=0)
-    return binary_unit(jnp.maximum(jnp.max(jnp.abs(centred(x)), axis=0), rounding))
+    """Return the unit of half of every column's range; of its rounding where it is constant."""
+    low, high = jnp.min(x, axis=0), jnp.max(x, axis=0)
+    rounding = jnp.finfo(x.dtype).eps * jnp.maximum(jnp.abs(low), jnp.abs(high))
+    return binary_unit(jnp.maximum(0.5 * high - 0.5 * low, rounding))

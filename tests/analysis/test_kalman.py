@@ -237,6 +237,7 @@ def test_a_missing_component_is_one_of_infinite_noise(x64):
     np.testing.assert_allclose(missing, noisy, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_thousand_coordinates(large_lorenz96):
     sites = np.arange(1000.0)
     scheme = kd.LETKF(kd.Localisation(sites, sites, 4.0, period=1000.0))

@@ -60,6 +60,7 @@ def bimodal():
     return experiment, twin, posterior, runs
 
 
+@pytest.mark.slow
 def test_method_beats_the_baselines_in_w2():
     """W2 averaged over six simulations and five moments each: below EnKF's and SIR's.
 

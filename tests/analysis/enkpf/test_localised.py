@@ -155,6 +155,7 @@ def test_two_modes_are_kept_by_weights_where_a_gain_would_merge_them(key):
     assert off(middle) < 0.5 < 0.7 < off(merged[:, 1])
 
 
+@pytest.mark.slow
 def test_thousand_coordinates(large_lorenz96):
     sites = np.arange(1000.0)
     scheme = kd.LEnKPF(kd.Localisation(sites, sites, 4.0, period=1000.0))
