@@ -107,6 +107,7 @@ def test_method_beats_the_baselines_in_w2():
     assert w2["kde"] < w2["enkf"] and w2["kde"] < w2["sir"], w2
 
 
+@pytest.mark.slow
 def test_two_modes_at_the_bimodal_moment(bimodal):
     """Both lobes hold members of the method and of the reference; SIR has collapsed to one."""
     _, _, posterior, runs = bimodal
