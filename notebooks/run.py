@@ -13,7 +13,6 @@ import argparse
 import os
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
@@ -63,21 +62,6 @@ def complaints(notebook: nbformat.NotebookNode) -> str:
     )
 
 
-def attempt(path: Path) -> tuple[nbformat.NotebookNode | None, str]:
-    """Return the notebook, None if a cell raised, and what is wrong with it."""
-    begin = time.perf_counter()
-    try:
-        notebook = execute(path)
-        trouble = complaints(notebook)
-    except CellExecutionError as error:
-        notebook, trouble = None, str(error)
-    seconds = time.perf_counter() - begin
-    print(f"{path.stem}: {'FAILED' if trouble else 'ok'} in {seconds:.0f} s", flush=True)
-    if trouble:
-        print(trouble, file=sys.stderr)
-    return notebook, trouble
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description="Execute the notebooks.")
     parser.add_argument("names", nargs="*", help="such as 01_quickstart; all by default")
@@ -101,13 +85,21 @@ def main() -> int:
         os.environ["KDEDIFF_SMALL"] = "1"
         # At this size compiling is nearly all of the time; unoptimised it takes a fraction.
         os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-    failed, paths = False, [known[name] for name in wanted]
-    # at full size one after the other: some cells show how long they took
-    with ThreadPoolExecutor(1 if arguments.write else len(paths)) as pool:
-        for path, (notebook, trouble) in zip(paths, pool.map(attempt, paths), strict=True):
-            failed |= bool(trouble)
-            if arguments.write and notebook is not None and not trouble:
-                nbformat.write(notebook, path)
+    failed = False
+    for name in wanted:
+        begin = time.perf_counter()
+        try:
+            notebook = execute(known[name])
+            trouble = complaints(notebook)
+        except CellExecutionError as error:
+            notebook, trouble = None, str(error)
+        seconds = time.perf_counter() - begin
+        print(f"{name}: {'FAILED' if trouble else 'ok'} in {seconds:.0f} s", flush=True)
+        if trouble:
+            print(trouble, file=sys.stderr)
+            failed = True
+        elif arguments.write and notebook is not None:
+            nbformat.write(notebook, known[name])
     return int(failed)
 
 
