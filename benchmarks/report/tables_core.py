@@ -117,7 +117,7 @@ def gpu_runs(record):
             row["experiment"],
             row["filter"],
             str(row["N"]),
-            *(_of_runs(record[where], row, runs) for where in ("gpu", "cpu") for runs in (1, 2)),
+            *(_of_runs(record[w], row, alone) for w in ("gpu", "cpu") for alone in (True, False)),
             f"{row['seconds to compile']:.0f}",
         ]
         for row in record["gpu"]
@@ -153,12 +153,10 @@ def gpu_runs(record):
     )
 
 
-def _of_runs(rows, like, runs):
-    """Return microseconds per analysis of a run alone (1) or among many (2), or a dash."""
+def _of_runs(rows, like, alone):
+    """Return microseconds per analysis of a run alone or among many, or a dash."""
     same = ("experiment", "filter", "N")
-    found = [
-        r for r in rows if all(r[k] == like[k] for k in same) and (r["runs"] > 1) == (runs > 1)
-    ]
+    found = [r for r in rows if all(r[k] == like[k] for k in same) and (r["runs"] == 1) == alone]
     return f"{found[0]['microseconds per analysis']:,.1f}" if found else "–"
 
 

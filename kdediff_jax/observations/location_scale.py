@@ -65,15 +65,16 @@ def location_and_scale(
     """
     known = jnp.isfinite(simulated)
     rows, rounding = jnp.all(known, axis=1), _rounding(simulated, known)
-    location, own, residuals, found = _located(members, simulated, predict, widths, evidence)
+    location, own, residuals, found = _located(members, simulated, rows, predict, widths, evidence)
     logs = jnp.log(jnp.maximum(jnp.abs(residuals), rounding[None, None]))
     scale = smooth(members, jnp.mean(logs, axis=1), rows, widths, evidence)
     log_scale = scale.at(members)[:, None]
     z = residuals / jnp.exp(log_scale)
-    found = found | (scale.chosen > 0) | (_not_gaussian(_flat(z)) > evidence)
+    flat = z.reshape(-1, z.shape[2])
+    found = found | (scale.chosen > 0) | (_not_gaussian(flat) > evidence)
     # a component without noise has residuals of rounding, which say nothing
     found = found & (jnp.nanmean(jnp.abs(residuals), axis=(0, 1)) > 100 * rounding)
-    points = _quantiles(_flat(z))
+    points = _quantiles(flat)
     bandwidths = _bandwidths(points)
 
     def log_density(step: Float[Array, "c m"]) -> Float[Array, "c m"]:
@@ -86,6 +87,7 @@ def location_and_scale(
 def _located(
     members: Float[Array, "n d"],
     simulated: Float[Array, "n r m"],
+    rows: Bool[Array, "n m"],
     predict: Callable[[Array], Array] | None,
     widths: Float[Array, " b"],
     evidence: Scalar,
@@ -95,7 +97,6 @@ def _located(
     Of replicates it is not asked whether h is linear: the simulator is there to predict.
     """
     means, r = jnp.mean(simulated, axis=1), simulated.shape[1]
-    rows = jnp.all(jnp.isfinite(simulated), axis=1)
     location = smooth(members, means, rows, widths, evidence)
     residuals = simulated - location.at(members)[:, None]
     nowhere = jnp.zeros(means.shape[1], bool)
@@ -107,11 +108,6 @@ def _located(
     # a new measurement is further from a member's mean than those that made it
     residuals = jnp.where(own, ((r + 1) / (r - 1)) ** 0.5 * deviations, residuals)
     return location, own, residuals, nowhere
-
-
-def _flat(z: Float[Array, "n r m"]) -> Float[Array, "k m"]:
-    """Return the residuals of all members together."""
-    return z.reshape(-1, z.shape[2])
 
 
 def _quantiles(z: Float[Array, "k m"]) -> Float[Array, "p m"]:
