@@ -196,6 +196,14 @@ BENCHMARKS = (
         "Whole runs on a GPU",
     ),
     Benchmark(
+        "decompositions",
+        "speed/decompositions.py",
+        "Do our rotations decompose stacks of matrices faster than the GPU's library?",
+        "2 min on a GPU; with --rehearse seconds anywhere",
+        ("decompositions.json",),
+        "Stacks of decompositions on a GPU",
+    ),
+    Benchmark(
         "gpu_compiled",
         "speed/gpu_compiled.py",
         "What does the compiler make of the core and of whole runs for an H100 (no GPU needed)?",

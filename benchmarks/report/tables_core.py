@@ -5,6 +5,7 @@ from __future__ import annotations
 from benchmarks.report.origin import made_by, settings_of
 from benchmarks.report.text import section
 from kdediff_jax.experiments import tables
+from kdediff_jax.numerics import linalg
 
 PLANNED = ("tiles, value", "tiles, gradient", "fused, value", "fused, gradient")
 
@@ -110,6 +111,32 @@ def _ended_early(record):
     return f"Cut off: {record['ended early']}." if "ended early" in record else ""
 
 
+def decompositions(record):
+    """Stacks of matrices on a GPU."""
+    rows = [
+        [
+            row["kind"],
+            str(row["n"]),
+            f"{row['stack']:,}",
+            f"{row['library, ms']:.2f}" if "library, ms" in row else "–",
+            f"{row['rotations, ms']:.2f}",
+            f"{row['library / rotations']:.1f}" if "library, ms" in row else "–",
+        ]
+        for row in record["rows"]
+    ]
+    return section(
+        "Stacks of decompositions on a GPU",
+        "Milliseconds for a stack of n x n matrices, float32: the GPU's library, which takes "
+        "matrices of more than 32 rows one after the other, against rotations of all at once "
+        "(`numerics.jacobi`), which stacks of "
+        f"{linalg.FEWEST_ROTATED} matrices or more get. A dash: not timed, it would take seconds.",
+        tables.markdown_table(
+            ["decomposition", "n", "matrices", "library", "rotations", "times"], rows
+        ),
+        made_by(record, "decompositions"),
+    )
+
+
 def gpu_runs(record):
     """Whole runs on a GPU and on the cores beside it."""
     rows = [
@@ -148,8 +175,32 @@ def gpu_runs(record):
         ),
         "The paper's filter on lorenz63-z with many members:",
         tables.markdown_table(["N", "core", "ms an analysis"], large),
+        *_scores_compared(record),
         _ended_early(record),
         made_by(record, "gpu_runs"),
+    )
+
+
+def _scores_compared(record):
+    """Return whether the two devices score the same, where both were run."""
+    if not record["compared"]:
+        return ()
+    rows = [
+        [
+            *(str(part) for part in row["case"]),
+            f"{row['energy score, GPU']:.4g}",
+            f"{row['energy score, CPU']:.4g}",
+            f"{row['difference']:+.2g} ± {row['its standard error']:.2g}",
+            f"{row['each of many runs, CPU / GPU']:.1f}",
+        ]
+        for row in record["compared"]
+    ]
+    few = max(row["runs"] for row in record["cpu"])
+    head = ["experiment", "filter", "N", "GPU", "CPU", "difference, paired", "CPU / GPU time"]
+    return (
+        f"Mean energy scores of the same {few} seeds on both, which chaos parts path by path, and "
+        "how many times as long one of many runs takes on the CPU cores:",
+        tables.markdown_table(head, rows),
     )
 
 

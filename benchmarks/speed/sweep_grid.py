@@ -45,6 +45,11 @@ def grid(experiment, quick):
     return axes, SEEDS
 
 
+def referred(seed):
+    """Say whose reference is made."""
+    print("reference of seed", seed, flush=True)
+
+
 def report(done, total):
     """Print twenty lines or so."""
     if done % (total // 20 or 1) < 8:
@@ -120,7 +125,7 @@ def main():
     experiment = experiments.load("lorenz63-z")
     axes, seeds = grid(experiment, options.quick)
     begin = time.perf_counter()
-    posteriors = references(experiment, seeds)
+    posteriors = references(experiment, seeds, progress=referred)
     referenced = time.perf_counter() - begin
     result = kd.sweep(
         ExperimentRun(experiment, "kde", MEMBERS, posteriors=posteriors, keep="iterations"),

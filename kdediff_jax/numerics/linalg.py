@@ -1,10 +1,13 @@
-r"""Decompositions of stacks of matrices that cannot lock up XLA's threads on the CPU.
+r"""Decompositions of stacks of matrices: safe for XLA's threads on the CPU, stacks at once on a GPU.
 
 jaxlib before 0.11.2 shares a large stack out over the CPU's thread pool and waits for it on one
 of the pool's own threads. As many such calls at once as there are threads (two independent ones on
 two cores, or one on each device of a sweep) wait for each other for ever. A stack that costs less
 than a bound of jaxlib's is decomposed on the spot, so there a larger one is taken in parts below
-it. Other platforms and later releases get the whole stack. Under `vmap` stacks are merged first.
+it. Later releases get the whole stack. Under `vmap` stacks are merged first.
+
+On a GPU the libraries take the matrices of a stack one after the other where they are larger than
+32, so there large stacks are decomposed by rotations (`jacobi`).
 """
 
 from __future__ import annotations
@@ -20,9 +23,11 @@ from jax.custom_batching import custom_vmap
 
 from .._typing import Array, Float
 from .arrays import dot
+from .jacobi import jacobi_eigh, jacobi_svd
 
 WAITS = tuple(int(part) for part in jaxlib.version.__version__.split(".")[:3]) < (0, 11, 2)
 AT_ONCE = 100_000  # operations; jaxlib waits from 200,000 by its own count, which ours exceeds
+FEWEST_ROTATED = 64  # matrices; of fewer the library is as fast (benchmarks/speed/decompositions)
 
 
 def eigh(a: Float[Array, "*b n n"]) -> tuple[Float[Array, "*b n"], Float[Array, "*b n n"]]:
@@ -47,8 +52,8 @@ def triangular_root(rows: Float[Array, "*b r n"]) -> Float[Array, "*b n n"]:
     return _triangular_root(rows)
 
 
-def svd(a: Float[Array, "*b n m"]) -> tuple[Array, Array, Array]:
-    """Return the thin singular value decomposition U, s, V^T. It has no derivative of its own."""
+def row_svd(a: Float[Array, "*b n m"]) -> tuple[Array, Array, Array]:
+    """Return U [n n], s [n] and U^T a = diag(s) V^T [n m], n <= m. It has no derivative."""
     return _svd_values(a)
 
 
@@ -85,20 +90,27 @@ def cho_solve(root: Float[Array, "*b n n"], b: Float[Array, "*b n k"]) -> Float[
     )
 
 
-def _in_parts(function: Callable, cost: Callable[..., int]) -> Callable:
-    """Return `function` of matrices for stacks of them; `cost` counts the operations of one."""
+def _in_parts(
+    function: Callable, cost: Callable[..., int], rotations: Callable | None = None
+) -> Callable:
+    """Return `function` of matrices for stacks of them.
+
+    Args:
+        function: of one matrix.
+        cost: counts its operations.
+        rotations: the same function by rotations, for large stacks on a GPU.
+    """
 
     @custom_vmap
     def stack(*args: Array) -> Any:
         size, part = args[0].shape[0], max(1, AT_ONCE // cost(*args))
         whole = jax.vmap(function)
-        if size <= part or not WAITS:
-            return whole(*args)
-
-        def parts(*args):
-            return lax.map(lambda one: function(*one), args, batch_size=part)
-
-        return lax.platform_dependent(*args, cpu=parts, default=whole)
+        special = {}
+        if WAITS and size > part:
+            special["cpu"] = lambda *args: lax.map(lambda a: function(*a), args, batch_size=part)
+        if rotations is not None and size >= FEWEST_ROTATED:
+            special["cuda"] = jax.vmap(rotations)
+        return lax.platform_dependent(*args, **special, default=whole) if special else whole(*args)
 
     @stack.def_vmap
     def merge(size: int, batched: Any, *args: Array) -> tuple[Any, Any]:
@@ -134,14 +146,18 @@ def _triangular(transposed: bool) -> Callable:
 
 _forward, _backward = _triangular(False), _triangular(True)
 _solve = _in_parts(jnp.linalg.solve, lambda a, b: a.shape[-1] ** 2 * sum(b.shape[-2:]))
-_eigh_values = _in_parts(jnp.linalg.eigh, lambda a: 5 * a.shape[-1] ** 3)
+_eigh_values = _in_parts(
+    lambda a: tuple(jnp.linalg.eigh(a)), lambda a: 5 * a.shape[-1] ** 3, jacobi_eigh
+)
 _cholesky_values = _in_parts(jnp.linalg.cholesky, lambda a: a.shape[-1] ** 3)
 
 
-_svd_values = _in_parts(
-    lambda a: jnp.linalg.svd(a, full_matrices=False),
-    lambda a: 10 * a.shape[-2] * a.shape[-1] * min(a.shape[-2:]),
-)
+def _library_svd(a: Array) -> tuple[Array, Array, Array]:
+    left, values, right = jnp.linalg.svd(a, full_matrices=False)
+    return left, values, values[:, None] * right
+
+
+_svd_values = _in_parts(_library_svd, lambda a: 10 * a.shape[-2] ** 2 * a.shape[-1], jacobi_svd)
 
 
 def _qr_root(rows: Array) -> Array:

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from .._typing import Array, Float
 from .arrays import dot
-from .linalg import eigh, svd
+from .linalg import eigh, row_svd
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -103,12 +103,8 @@ def _spectral(a: Array, right: tuple) -> _Decomposed:
 
 
 def _gram(s: Array, right: tuple) -> _Decomposed:
-    left, singular, cross = svd(s)
-    vectors = cross.T if s.shape[1] < s.shape[0] else left
-    turned = tuple(
-        singular[:, None] * dot(cross, b.of) if isinstance(b, Image) else _across(vectors, b)
-        for b in right
-    )
+    vectors, singular, image = row_svd(s.T if s.shape[1] < s.shape[0] else s)
+    turned = tuple(dot(image, b.of) if isinstance(b, Image) else _across(vectors, b) for b in right)
     return _Decomposed(singular**2, vectors, turned)
 
 
