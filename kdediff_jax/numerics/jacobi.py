@@ -13,7 +13,6 @@ back in its place.
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 

@@ -1,4 +1,4 @@
-r"""Decompositions of stacks of matrices: safe for XLA's threads on the CPU, stacks at once on a GPU.
+r"""Decompositions of stacks: safe for XLA's threads on the CPU, all at once on a GPU.
 
 jaxlib before 0.11.2 shares a large stack out over the CPU's thread pool and waits for it on one
 of the pool's own threads. As many such calls at once as there are threads (two independent ones on
