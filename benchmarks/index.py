@@ -198,10 +198,10 @@ BENCHMARKS = (
     Benchmark(
         "decompositions",
         "speed/decompositions.py",
-        "Do our rotations decompose stacks of matrices faster than the GPU's library?",
+        "Do rotations find the singular values of stacks faster than the GPU's library?",
         "2 min on a GPU; with --rehearse seconds anywhere",
         ("decompositions.json",),
-        "Stacks of decompositions on a GPU",
+        "Singular values of stacks on a GPU",
     ),
     Benchmark(
         "gpu_compiled",

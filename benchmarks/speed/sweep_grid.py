@@ -3,8 +3,7 @@
     python benchmarks/speed/sweep_grid.py             writes results/sweep_grid.json and a picture
     python benchmarks/speed/sweep_grid.py --quick     a sixtieth of it, in a minute or two;
                                                       writes nothing
-    python benchmarks/speed/sweep_grid.py --batch-size 500     (on a GPU: see progress, keep
-                                                                checkpoints)
+    python benchmarks/speed/sweep_grid.py --batch-size 500     on a GPU: sweep_grid_gpu.json
 
 7 state x 10 measurement bandwidths x 5 tau_max x 10 simulations x 100 cycles at N = 250: 350,000
 analyses. Lockstep: in a batch every cycle takes as many solver iterations as its slowest point. Its
@@ -137,8 +136,10 @@ def main():
     )
     body, means = summary(result, experiment.num_cycles, referenced)
     print(body)
-    save("sweep_grid", {"seeds": list(seeds)}, body, partial=options.quick)
-    if not options.quick:
+    on_gpu = jax.default_backend() == "gpu"
+    name = "sweep_grid_gpu" if on_gpu else "sweep_grid"
+    save(name, {"seeds": list(seeds)}, body, partial=options.quick)
+    if not (options.quick or on_gpu):
         picture(result, body["chosen by sliced W2"], means)
 
 

@@ -1,8 +1,8 @@
-r"""Singular values and eigenvalues of many small matrices by rotations: for accelerators.
+r"""Singular values of many small matrices at once, by rotations: for a GPU.
 
-LAPACK's counterparts there take the matrices of a stack one after the other. The one-sided method
-(Hestenes 1958; Demmel and Veselic 1992) is sums and products of whole rows: from the left, each
-pair of rows of S is rotated until they are orthogonal,
+Its library takes matrices with more than 32 rows or columns one after the other. The one-sided
+method (Hestenes 1958; Demmel and Veselic 1992) is sums and products of whole rows: each pair of
+rows of S is rotated until they are orthogonal,
 
     U^T S = diag(s) V^T,   U the product of the rotations,
 
@@ -34,23 +34,12 @@ def jacobi_svd(s: Float[Array, "n m"]) -> tuple[Float[Array, "n n"], Array, Floa
     if n % 2:
         rows = jnp.concatenate([rows, jnp.zeros((1, n + m), s.dtype)])
     rows = _orthogonal(rows, m)[:n]
+    # hundreds of rotations with a GPU's roots and quotients have made rows longer, U's too
+    rows = rows / jnp.sqrt(jnp.sum(rows[:, m:] ** 2, axis=1, keepdims=True))
     values = jnp.sqrt(jnp.sum(rows[:, :m] ** 2, axis=1))
     order = jnp.argsort(-values)
     rows = rows[order] * jnp.where(jnp.isfinite(largest), 1, jnp.nan)
     return rows[:, m:].T, values[order] * unit, rows[:, :m] * unit
-
-
-def jacobi_eigh(a: Float[Array, "n n"]) -> tuple[Float[Array, " n"], Float[Array, "n n"]]:
-    """Return eigenvalues in ascending order and eigenvectors (columns) of a symmetric matrix.
-
-    Shifted by its norm it is positive semidefinite: there both decompositions are the same.
-    """
-    shift = jnp.max(jnp.sum(jnp.abs(a), axis=1))  # no eigenvalue is larger
-    vectors, _, turned = jacobi_svd(a + shift * jnp.eye(a.shape[0], dtype=a.dtype))
-    # the quotient of the unshifted matrix: what the shift has rounded away comes back
-    values = jnp.sum((turned - shift * vectors.T) * vectors.T, axis=1)
-    order = jnp.argsort(values)
-    return values[order], vectors[:, order]
 
 
 def _orthogonal(rows: Float[Array, "n k"], m: int) -> Float[Array, "n k"]:

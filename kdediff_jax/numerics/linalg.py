@@ -6,8 +6,8 @@ two cores, or one on each device of a sweep) wait for each other for ever. A sta
 than a bound of jaxlib's is decomposed on the spot, so there a larger one is taken in parts below
 it. Later releases get the whole stack. Under `vmap` stacks are merged first.
 
-On a GPU the libraries take the matrices of a stack one after the other where they are larger than
-32, so there large stacks are decomposed by rotations (`jacobi`).
+On a GPU the library takes larger matrices one after the other to find singular values, so there
+stacks of them are decomposed by rotations (`jacobi`).
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ from jax.custom_batching import custom_vmap
 
 from .._typing import Array, Float
 from .arrays import dot
-from .jacobi import jacobi_eigh, jacobi_svd
+from .jacobi import jacobi_svd
 
 WAITS = tuple(int(part) for part in jaxlib.version.__version__.split(".")[:3]) < (0, 11, 2)
 AT_ONCE = 100_000  # operations; jaxlib waits from 200,000 by its own count, which ours exceeds
-FEWEST_ROTATED = 64  # matrices; of fewer the library is as fast (benchmarks/speed/decompositions)
+# smaller stacks or matrices the GPU's library decomposes faster (benchmarks/speed/decompositions)
+FEWEST_ROTATED, LARGEST_OF_LIBRARY = 4, 32
 
 
 def eigh(a: Float[Array, "*b n n"]) -> tuple[Float[Array, "*b n"], Float[Array, "*b n n"]]:
@@ -98,7 +99,7 @@ def _in_parts(
     Args:
         function: of one matrix.
         cost: counts its operations.
-        rotations: the same function by rotations, for large stacks on a GPU.
+        rotations: the same function by rotations, for stacks of larger matrices on a GPU.
     """
 
     @custom_vmap
@@ -108,7 +109,8 @@ def _in_parts(
         special = {}
         if WAITS and size > part:
             special["cpu"] = lambda *args: lax.map(lambda a: function(*a), args, batch_size=part)
-        if rotations is not None and size >= FEWEST_ROTATED:
+        large = size >= FEWEST_ROTATED and max(args[0].shape[1:]) > LARGEST_OF_LIBRARY
+        if rotations is not None and large:
             special["cuda"] = jax.vmap(rotations)
         return lax.platform_dependent(*args, **special, default=whole) if special else whole(*args)
 
@@ -146,9 +148,7 @@ def _triangular(transposed: bool) -> Callable:
 
 _forward, _backward = _triangular(False), _triangular(True)
 _solve = _in_parts(jnp.linalg.solve, lambda a, b: a.shape[-1] ** 2 * sum(b.shape[-2:]))
-_eigh_values = _in_parts(
-    lambda a: tuple(jnp.linalg.eigh(a)), lambda a: 5 * a.shape[-1] ** 3, jacobi_eigh
-)
+_eigh_values = _in_parts(jnp.linalg.eigh, lambda a: 5 * a.shape[-1] ** 3)
 _cholesky_values = _in_parts(jnp.linalg.cholesky, lambda a: a.shape[-1] ** 3)
 
 
