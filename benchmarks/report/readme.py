@@ -32,7 +32,7 @@ SECTIONS = (
     (tables_accuracy.bandwidth_rules, "bandwidth_rules"),
     (tables_speed.rules, "rules"),
     (tables_speed.solvers, "solvers"),
-    (tables_speed.sweep_grid, "sweep_grid"),
+    (tables_speed.sweep_grid, "sweep_grid", "sweep_grid_gpu"),
     (tables_speed.analysis_cost, "analysis_cost"),
     (tables_core.kernel_weights, "kernel_weights"),
     (tables_core.million, "million"),

@@ -137,9 +137,11 @@ def main():
     body, means = summary(result, experiment.num_cycles, referenced)
     print(body)
     on_gpu = jax.default_backend() == "gpu"
-    name = "sweep_grid_gpu" if on_gpu else "sweep_grid"
-    save(name, {"seeds": list(seeds)}, body, partial=options.quick)
-    if not (options.quick or on_gpu):
+    if on_gpu:
+        save("sweep_grid_gpu", {"seeds": list(seeds)}, body, partial=options.quick)
+        return
+    save("sweep_grid", {"seeds": list(seeds)}, body, partial=options.quick)
+    if not options.quick:
         picture(result, body["chosen by sliced W2"], means)
 
 
