@@ -277,7 +277,7 @@ def assimilate(
         key: random key.
         dynamics: forecast model.
         observation: measurement simulator.
-        analysis: `KDEDiffusion`, `EnKF`, `SIR` or your own scheme.
+        analysis: `EnKPF`, `KDEDiffusion`, any other scheme, or your own (`AbstractAnalysis`).
         ensemble: initial members at t0; its dtype is the run's.
         ys: one row per interval, the first one interval after t0; NaN is missing.
         save: what to store of each cycle, `CycleOutput` -> pytree. Use a named function: a fresh

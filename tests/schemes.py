@@ -1,8 +1,9 @@
 """Every scheme of the package, on a problem of its size: a new one is tested by being listed here.
 
-`SCHEMES` feeds `analysis/test_protocol.py` and `test_protocol_calls.py`. A builder gets a
-`Problem`, an array pytree, so that one compiled program of a scheme (`analysed`) serves every test:
-other units, masks and missing components are other numbers.
+`SCHEMES` feeds `analysis/test_protocol.py` and `test_protocol_calls.py`, and tests of cycles,
+diagnosis, compilation, random keys and properties (`grep -l schemes`). A builder gets a `Problem`,
+an array pytree, so that one compiled program of a scheme (`analysed`) serves every test: other
+units, masks and missing components are other numbers.
 """
 
 from __future__ import annotations
@@ -76,8 +77,9 @@ class Scheme(NamedTuple):
         build: of a problem.
         localised: it is tried on eight coordinates, else on three.
         deterministic: the random key does not matter.
-        copies: the stand-in of a masked member counts as a copy of another; else it may weigh
-            nothing, or have simulated measurements of its own.
+        copies: the stand-in of a masked member counts as any member, as in a scheme without
+            weights whose R is known; else it may weigh nothing, or have simulated measurements of
+            its own.
         smooth: nothing is chosen or bracketed, so that gradients are those of differences.
         turned: its draws follow principal axes of the state's own units, so that other units change
             the draws, though not their law.

@@ -8,10 +8,10 @@ import kdediff_jax as kd
 
 NEVER = float("inf")
 SPLITS = {
-    "least noisy share always": {"kalman_share": kd.LikelihoodSplit(evidence=1e9)},
-    "noisiest share allowed always": {"kalman_share": kd.LikelihoodSplit(evidence=0.0)},
-    "a third of the evidence": {"kalman_share": kd.LikelihoodSplit(evidence=0.033)},
-    "three times the evidence": {"kalman_share": kd.LikelihoodSplit(evidence=0.3)},
+    "least noisy share always": {"kalman_share": kd.LikelihoodSplit(tolerance=1e9)},
+    "noisiest share allowed always": {"kalman_share": kd.LikelihoodSplit(tolerance=0.0)},
+    "a third of the tolerance": {"kalman_share": kd.LikelihoodSplit(tolerance=0.033)},
+    "three times the tolerance": {"kalman_share": kd.LikelihoodSplit(tolerance=0.3)},
     "half the noise budget": {"kalman_share": kd.LikelihoodSplit(noise_budget=0.05)},
     "twice the noise budget": {"kalman_share": kd.LikelihoodSplit(noise_budget=0.2)},
     "kernel only (kalman_share 0)": {"kalman_share": 0.0},

@@ -21,8 +21,9 @@ from .units import in_units, units_of
 class AbstractAnalysis(eqx.Module):
     """Turns a forecast ensemble and a measurement into an analysis ensemble.
 
-    A new scheme subclasses this or, if it works from h and R, `AbstractKalmanAnalysis`; its line in
-    `tests/schemes.py` has it tested, one in `__init__.pyi` makes it public.
+    A new scheme subclasses this or, if it works from h and R, `AbstractKalmanAnalysis` (start from
+    `enkf.py`); its line in `tests/schemes.py` has it tested, one in `__init__.pyi` makes it public,
+    one in `experiments/filters.py` gives it to the command line.
 
     A scheme implements `analyse`; calling it adds the guards that all share: shapes are checked,
     bad members are replaced by stand-ins and marked, an all-NaN measurement leaves the forecast as
@@ -172,7 +173,11 @@ class AbstractKalmanAnalysis(AbstractPairedAnalysis):
 
     @abc.abstractmethod
     def condition(self, key: Key, forecast: Predicted) -> Outcome:
-        """Return the analysis of a forecast and its predictions, in units near 1."""
+        """Return the analysis of a forecast and its predictions, in units near 1.
+
+        What is missing, and a gross error, is NaN in `forecast.y` and 0 in its innovations; what a
+        scheme draws for such a component (a perturbation of y) it has to set to 0.
+        """
 
     def analyse(
         self,

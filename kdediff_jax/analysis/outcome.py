@@ -21,8 +21,11 @@ class AnalysisInfo(NamedTuple):
         num_masked: members that were left out: not finite, without a prediction, or far beyond the
             others, see `Safeguards`; in a run also those in whose place its reserve came.
         num_gross_errors: components of the measurement that were left out as gross errors.
-        normalised_innovation: mean over measured components of (y - mean h)^2 / (P_hh + R). Near 1
-            where the forecast knows its error; NaN where nothing was measured.
+        normalised_innovation: mean over measured components of (y - mean h)^2 / (P_hh + R), of the
+            forecast as it came, gross errors included. Near 1 where the forecast knows its error;
+            NaN where nothing was measured. `FilterResult.diagnose` says it in words. The vector
+            y - mean h (`Predicted.mean_innovation`) is not kept: form it in `save`, from
+            `CycleOutput.forecast` and `.y`.
         mean: the scheme's best estimate of the posterior mean: SIR's weighted mean before
             resampling, elsewhere the mean of the analysis ensemble; NaN where no member is left.
     """

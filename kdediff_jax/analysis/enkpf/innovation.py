@@ -1,4 +1,8 @@
-r"""Innovation statistics: how far a measurement is from what the forecast says of it."""
+r"""What an innovation e = y - mean h says of the forecast's spread, for the spread correction.
+
+With D = e^T (P_hh + R)^{-1} e, in a basis in which R = I and P_hh is diagonal. The innovation
+itself is `Predicted.mean_innovation`; a run reports `AnalysisInfo.normalised_innovation`.
+"""
 
 from __future__ import annotations
 

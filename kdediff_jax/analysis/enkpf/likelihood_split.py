@@ -10,7 +10,7 @@ noisy one that no noisier one contradicts. With phi(g) the posterior means of so
 the share g, and v(g) = d (1 / ESS(g) - 1 / N) the sampling noise that its weights add, in units of
 the posterior variance and summed over d coordinates, the largest g is taken for which
 
-    mean over features of (phi(g) - phi(g'))^2  <=  evidence v(g')   for every smaller share g'.
+    mean over features of (phi(g) - phi(g'))^2  <=  tolerance v(g')   for every smaller share g'.
 
 Shares whose noise exceeds a budget are neither taken nor asked. A noisy analysis costs more than
 the noise of its moments, as every later cycle starts from it: hence the sum over coordinates.
@@ -35,8 +35,11 @@ from .mixture import Mixture
 class AbstractLikelihoodSplit(eqx.Module):
     """A rule for the Kalman share: candidates, and the choice between their posteriors.
 
+    A rule of your own subclasses this, with a field `shares` and `choose`; `EnKPF` and `LEnKPF`
+    take it as `kalman_share`. `FixedSplit` is the shortest.
+
     Attributes:
-        shares: candidates in increasing order, in [0, 1].
+        shares: candidates in increasing order, in [0, 1]: an array or a sequence of numbers.
     """
 
     shares: eqx.AbstractVar[Number]
@@ -45,16 +48,17 @@ class AbstractLikelihoodSplit(eqx.Module):
     def choose(
         self,
         estimates: Float[Array, "g f"],
-        noise: Float[Array, " g"],
+        sampling_noise: Float[Array, " g"],
         spent: Float[Array, " g"],
         size: tuple[int, int],
     ) -> Int[Array, ""]:
-        """Return the index of the share to take.
+        """Return the index of the share to take; it is traced: no Python `if` on an array.
 
         Args:
             estimates: posterior means of the features, of unit variance, for every share.
-            noise: v(g), the sampling noise of the weights.
-            spent: what of it counts against a budget.
+            sampling_noise: v(g), that of the weights.
+            spent: what counts against a budget: v(g) times the part of the members that take part
+                (`LEnKPF`: of one coordinate).
             size: of the ensemble, (N, d).
         """
 
@@ -78,7 +82,7 @@ class FixedSplit(AbstractLikelihoodSplit):
     def choose(
         self,
         estimates: Float[Array, "g f"],
-        noise: Float[Array, " g"],
+        sampling_noise: Float[Array, " g"],
         spent: Float[Array, " g"],
         size: tuple[int, int],
     ) -> Int[Array, ""]:
@@ -92,8 +96,8 @@ class LikelihoodSplit(AbstractLikelihoodSplit):
     Args:
         shares: candidates in increasing order; the last is always allowed.
         noise_budget: sampling noise v(g) that weights may add: ESS >= N / (1 + noise_budget N / d).
-        evidence: how much the moments of two shares may differ: mean square, over the sampling
-            noise that the weights add. 0 takes the smallest share allowed.
+        tolerance: how much the moments of two shares may differ: mean square, over the sampling
+            noise that the weights add. With 0 any difference speaks against the larger share.
 
     Raises:
         ValueError: a number out of range.
@@ -101,24 +105,24 @@ class LikelihoodSplit(AbstractLikelihoodSplit):
 
     shares: Number = tunable((0.0, 0.1, 0.25, 0.5, 0.75, 1.0))
     noise_budget: Number = tunable(0.1)
-    evidence: Number = tunable(0.1)
+    tolerance: Number = tunable(0.1)
 
     def __check_init__(self) -> None:
         """Check the numbers."""
         _check_shares(self.shares)
         positive("noise_budget", self.noise_budget)
-        positive("evidence", self.evidence, zero=True)
+        positive("tolerance", self.tolerance, zero=True)
 
     def choose(
         self,
         estimates: Float[Array, "g f"],
-        noise: Float[Array, " g"],
+        sampling_noise: Float[Array, " g"],
         spent: Float[Array, " g"],
         size: tuple[int, int],
     ) -> Int[Array, ""]:
         """Return the index of the largest sound share."""
-        allowed = (spent <= like(noise, self.noise_budget)).at[-1].set(True)
-        bound = like(noise, self.evidence) * jnp.maximum(noise, 0)
+        allowed = (spent <= like(spent, self.noise_budget)).at[-1].set(True)
+        bound = like(sampling_noise, self.tolerance) * jnp.maximum(sampling_noise, 0)
         return largest_uncontradicted(estimates, bound, allowed)
 
 
@@ -196,13 +200,26 @@ def _unit(variance: Float[Array, " f"]) -> Float[Array, " f"]:
 
 
 def as_split(value: Any) -> AbstractLikelihoodSplit:
-    """Return None as `LikelihoodSplit`, a number as `FixedSplit`, a rule as it is."""
+    """Return None as `LikelihoodSplit`, a number as `FixedSplit`, a rule as it is.
+
+    Raises:
+        ValueError: shares that are not one or more numbers in [0, 1], in increasing order.
+    """
     if value is None:
         return LikelihoodSplit()
-    return value if isinstance(value, AbstractLikelihoodSplit) else FixedSplit(value)
+    if not isinstance(value, AbstractLikelihoodSplit):
+        return FixedSplit(value)
+    _check_shares(value.shares)
+    return value
 
 
 def _check_shares(shares: Any) -> None:
     known = concrete(shares)
-    if known is not None and not ((known >= 0) & (known <= 1)).all():
-        raise ValueError(f"kalman_share: expected numbers in [0, 1], got {known.tolist()}")
+    if known is None:
+        return
+    in_order = known.ndim == 1 and known.size and (np.diff(known) > 0).all()
+    if not (in_order and ((known >= 0) & (known <= 1)).all()):
+        raise ValueError(
+            "kalman_share: expected a number in [0, 1], or shares there in increasing order, got "
+            f"{known.tolist()}"
+        )

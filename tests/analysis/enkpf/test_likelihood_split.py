@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,7 +24,7 @@ NOISE = jnp.array([0.4, 0.2, 0.1, 0.0])
 
 
 @pytest.mark.parametrize(
-    ("estimates", "allowed", "evidence", "place"),
+    ("estimates", "allowed", "tolerance", "place"),
     [
         ([0.0, 0.1, 0.0, 0.1], ALL, 1.0, 3),  # within the noise: the Kalman update
         ([0.0, 0.1, 0.2, 5.0], ALL, 1.0, 2),  # contradicted by all others
@@ -34,13 +36,13 @@ NOISE = jnp.array([0.4, 0.2, 0.1, 0.0])
         ([0.0, 0.1, 0.2, 0.3], ALL.at[0].set(False), 0.0, 1),
     ],
 )
-def test_largest_share_that_no_smaller_one_contradicts(estimates, allowed, evidence, place):
-    chosen = largest_uncontradicted(jnp.asarray(estimates)[:, None], evidence * NOISE, allowed)
+def test_largest_share_that_no_smaller_one_contradicts(estimates, allowed, tolerance, place):
+    chosen = largest_uncontradicted(jnp.asarray(estimates)[:, None], tolerance * NOISE, allowed)
     assert int(chosen) == place
 
 
 def test_shares_beyond_the_budget_are_neither_taken_nor_asked():
-    rule = kd.LikelihoodSplit(shares=(0.0, 0.3, 0.6, 1.0), noise_budget=0.15, evidence=1.0)
+    rule = kd.LikelihoodSplit(shares=(0.0, 0.3, 0.6, 1.0), noise_budget=0.15, tolerance=1.0)
     estimates = jnp.asarray([9.0, 9.0, 0.0, 0.1])[:, None]
     assert rule.choose(estimates, NOISE, NOISE, (50, 3)) == 3
     assert rule.choose(estimates, NOISE, 0.5 * NOISE, (50, 3)) == 1
@@ -128,6 +130,27 @@ def test_few_members_in_many_dimensions_leave_it_to_the_kalman_gain(key, n, d):
     assert d * (1 / size - 1 / n) <= scheme.kalman_share.noise_budget + 1e-5
 
 
+class Smallest(kd.AbstractLikelihoodSplit):
+    """A rule of a user: the smallest share that costs less than a budget."""
+
+    shares: Any = (0.0, 0.5, 1.0)
+    budget: float = 0.3
+
+    def choose(self, estimates, sampling_noise, spent, size):
+        return jnp.argmax((spent <= self.budget).at[-1].set(True))
+
+
+@pytest.mark.parametrize(("budget", "share"), [(0.0, 1.0), (1e9, 0.0)])
+def test_a_rule_of_ones_own(x64, key, budget, share):
+    forecast, y = jax.random.normal(key, (20, 2)), jnp.array([0.4])
+    observation = kd.GaussianObservation(kd.Select([0]), 0.5)
+    by_rule, by_number = (
+        kd.EnKPF(kalman_share=split)(key, forecast, y, observation)[0]
+        for split in (Smallest(budget=budget), share)
+    )
+    np.testing.assert_allclose(by_rule, by_number, rtol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [
@@ -135,7 +158,11 @@ def test_few_members_in_many_dimensions_leave_it_to_the_kalman_gain(key, n, d):
         (lambda: kd.EnKPF(kalman_share=-0.1), r"kalman_share: .* \[0, 1\]"),
         (lambda: kd.LikelihoodSplit(shares=(0.0, 2.0)), r"kalman_share: .* \[0, 1\]"),
         (lambda: kd.LikelihoodSplit(noise_budget=0.0), "noise_budget"),
-        (lambda: kd.LikelihoodSplit(evidence=-1.0), "evidence"),
+        (lambda: kd.LikelihoodSplit(tolerance=-1.0), "tolerance"),
+        (lambda: kd.LikelihoodSplit(shares=(0.5, 0.1)), "increasing"),
+        (lambda: kd.LikelihoodSplit(shares=()), "kalman_share"),
+        (lambda: kd.EnKPF(kalman_share=Smallest((0.0, 2.0))), r"kalman_share: .* \[0, 1\]"),
+        (lambda: kd.EnKPF(kalman_share=Smallest(0.5)), "increasing"),
     ],
 )
 def test_bad_options_are_named(build, message):
