@@ -75,6 +75,7 @@ from .dynamics import Lorenz96 as Lorenz96
 from .dynamics import RandomWalk as RandomWalk
 from .ensemble.inflation import AbstractInflation as AbstractInflation
 from .ensemble.inflation import ConstantInflation as ConstantInflation
+from .ensemble.inflation import FieldSamplingInflation as FieldSamplingInflation
 from .ensemble.inflation import SamplingInflation as SamplingInflation
 from .ensemble.localisation import Localisation as Localisation
 from .leave_one_out import ConditionalLeaveOneOut as ConditionalLeaveOneOut

@@ -19,12 +19,8 @@ SPLITS = {
 }
 GLOBAL = {
     "default": {},
-    "spread never doubted": {"spread_correction": kd.SpreadCorrection(log_spread_std=0.0)},
     "no outlier is a lost filter": {
         "spread_correction": kd.SpreadCorrection(outlier_threshold=NEVER)
-    },
-    "spread as it is": {
-        "spread_correction": kd.SpreadCorrection(log_spread_std=0.0, outlier_threshold=NEVER)
     },
     "no inflation": {"inflation": kd.SamplingInflation(0.0)},
     "masses of modes as the weights say": {"mode_masses": kd.ModeMasses(threshold=0.0)},
@@ -39,15 +35,36 @@ LOCAL = {
     "spread doubted as little as in the global filter": {
         "spread_correction": kd.FieldSpreadCorrection(log_spread_std=0.3)
     },
-    "no inflation": {"inflation": kd.SamplingInflation(0.0)},
-    "noise of the weights not counted": {"inflation": kd.SamplingInflation(1.0, weights=0.0)},
-    "half of the weights' noise counted": {"inflation": kd.SamplingInflation(1.0, weights=4.0)},
-    "twice the weights' noise counted": {"inflation": kd.SamplingInflation(1.0, weights=16.0)},
+    "no inflation": {"inflation": 1.0},
+    "noise of the weights not counted": {"inflation": kd.FieldSamplingInflation(weights=0.0)},
+    "half of the weights' noise counted": {"inflation": kd.FieldSamplingInflation(weights=4.0)},
+    "twice the weights' noise counted": {"inflation": kd.FieldSamplingInflation(weights=16.0)},
     "no rotation": {"rotation_angle": 0.0},
     "half the rotation": {"rotation_angle": 0.45},
     "twice the rotation": {"rotation_angle": 1.8},
     **SPLITS,
 }
+
+
+INFLATION, SHAPE, LOSS = (
+    *("no inflation", "kernel of the forecast's shape"),
+    "kernel as narrow as the weights allow",
+)
+ONCE_MORE = {
+    "default": (),
+    **{label: (label,) for label in (INFLATION, LOSS, SHAPE)},
+    "neither inflation nor a minimum loss": (INFLATION, LOSS),
+    "neither the weighted members' shape nor a minimum loss": (SHAPE, LOSS),
+    "neither the weighted members' shape nor inflation": (SHAPE, INFLATION),
+}
+
+
+def variants_once_more(_):
+    """Return parts that are worth little one at a time, alone and in pairs."""
+    return {
+        label: functools.partial(kd.EnKPF, **{k: v for off in offs for k, v in GLOBAL[off].items()})
+        for label, offs in ONCE_MORE.items()
+    }
 
 
 def variants_of(experiment):

@@ -83,7 +83,7 @@ def _near_moments(
     """
     n, d = whitened.shape
     m = deviations.shape[1]
-    upper = np.triu_indices(d)
+    upper = np.triu_indices(d)  # a symmetric matrix is carried once
     products = whitened[:, upper[0]] * whitened[:, upper[1]]
     crossed = (whitened[:, :, None] * deviations[:, None, :]).reshape(n, d * m)
     values = jnp.concatenate([whitened, products, deviations, crossed], axis=1)
@@ -93,6 +93,7 @@ def _near_moments(
     _, log_squares = pairwise.softmax_shift(whitened, whitened, equal, width / 2**0.5)
     members = jnp.exp(2 * log_sum - log_squares)
     z, zz, h, zh = jnp.split(means, np.cumsum([d, len(upper[0]), m]), axis=1)
+    # Bessel's correction for weights: n / (n - 1) with their effective number
     bias = (1 / (1 - 1 / jnp.maximum(members, 1.5)))[:, None, None]
     place = np.zeros((d, d), int)  # where each entry of a symmetric matrix is in its upper half
     place[upper] = place.T[upper] = np.arange(len(upper[0]))

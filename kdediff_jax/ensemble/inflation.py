@@ -53,25 +53,52 @@ class ConstantInflation(AbstractInflation):
 
 
 class SamplingInflation(AbstractInflation):
-    r"""Multiplies the anomalies by sqrt(1 + c DFS / (N - 1) + w (1 / ESS - 1 / N)): no tuning.
+    r"""Multiplies the anomalies by sqrt(1 + c DFS / (N - 1)): no tuning.
 
     DFS = tr(P_hh (P_hh + R)^{-1}) is the number of degrees of freedom that the measurement
     determines. A gain from N members has errors: to leading order they add DFS / (N - 1) of the
     forecast variance to the error of a coordinate that has nothing to do with the measurement, and
     the ensemble variance loses as much to spurious correlation, hence c = 2 (compare Furrer and
-    Bengtsson 2007; Sacher and Bartello 2008). Particle weights add 1 / ESS - 1 / N of a
-    coordinate's variance to the error of its mean.
+    Bengtsson 2007; Sacher and Bartello 2008).
 
     Args:
         factor: c.
-        weights: w; a scheme without weights makes no use of it.
 
     Raises:
         ValueError: a negative number.
     """
 
     factor: Number = tunable(2.0)
-    weights: Number = tunable(0.0)
+
+    def __check_init__(self) -> None:
+        """Check the number."""
+        positive("factor", self.factor, zero=True)
+
+    def __call__(
+        self, freedom: Float[Array, "*d"], members: int, excess: Float[Array, "*d"] | float = 0.0
+    ) -> Float[Array, "*d"]:
+        """Return the factor of the anomalies."""
+        return jnp.sqrt(1 + _of_gain(self.factor, freedom, members))
+
+
+class FieldSamplingInflation(AbstractInflation):
+    r"""The same for every coordinate of a localised filter with weights.
+
+    The factor is sqrt(1 + c DFS / (N - 1) + w (1 / ESS - 1 / N)): particle weights add
+    1 / ESS - 1 / N of a coordinate's variance to the error of its mean.
+
+    Args:
+        factor: c. By default half of `SamplingInflation`'s, as no measurement is perturbed and the
+            taper cuts off far correlations.
+        weights: w. By default their noise counts eightfold, as every coordinate is weighed by
+            itself, which also costs the relations between them.
+
+    Raises:
+        ValueError: a negative number.
+    """
+
+    factor: Number = tunable(1.0)
+    weights: Number = tunable(8.0)
 
     def __check_init__(self) -> None:
         """Check the numbers."""
@@ -82,9 +109,13 @@ class SamplingInflation(AbstractInflation):
         self, freedom: Float[Array, "*d"], members: int, excess: Float[Array, "*d"] | float = 0.0
     ) -> Float[Array, "*d"]:
         """Return the factor of the anomalies."""
-        of_gain = like(freedom, self.factor) * jnp.maximum(freedom, 0) / (members - 1)
         of_weights = like(freedom, self.weights) * jnp.maximum(like(freedom, excess), 0)
-        return jnp.sqrt(1 + of_gain + of_weights)
+        return jnp.sqrt(1 + _of_gain(self.factor, freedom, members) + of_weights)
+
+
+def _of_gain(factor: Scalar, freedom: Float[Array, "*d"], members: int) -> Float[Array, "*d"]:
+    """Return c DFS / (N - 1)."""
+    return like(freedom, factor) * jnp.maximum(freedom, 0) / (members - 1)
 
 
 def as_inflation(value: Any) -> AbstractInflation:

@@ -46,7 +46,7 @@ def rotate(
 
     def turn(anomalies: Array, pair: Array) -> tuple[Array, None]:
         u = pair[0] / jnp.linalg.norm(pair[0])
-        v = pair[1] - u * jnp.sum(u * pair[1])
+        v = pair[1] - u * jnp.sum(u * pair[1])  # Gram and Schmidt; both sum to 0 as drawn
         plane = jnp.stack([u, v / jnp.linalg.norm(v)])
         a, b = dot(plane, anomalies)
         change = jnp.stack([less * a - across * b, less * b + across * a])

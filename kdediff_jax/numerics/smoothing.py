@@ -75,8 +75,10 @@ def smooth(
     fit = linear_fit(members, values, known)
     weight = known.astype(values.dtype)
     count = jnp.maximum(jnp.sum(weight, axis=0), 2)
+    # likewise a mean of the others misses by n / (n - 1)
     of_mean = jnp.where(known, values - fit.intercept[None], 0) * (count / (count - 1))[None]
     residuals = jnp.where(known, values - fit.at(members), 0)
+    # without its own value a regression misses it by 1 / (1 - leverage) more: no second fit
     of_line = residuals / jnp.maximum(1 - fit.leverage, 1e-3)[:, None]
     centres = fit.scaled(members[:n])
     squared = mean_squares(centres, centres)

@@ -96,6 +96,7 @@ def kernel_pairs(
     scaled = (members[:PAIRS] - origin[None]) / unit[None]
     owner = jnp.arange(few.shape[0]) // (few.shape[0] // scaled.shape[0])
     known = jnp.isfinite(few)
+    # deciles, 2.56 standard deviations of a Gaussian apart: no outlier widens a kernel
     low, high = (jnp.nanquantile(few, q, axis=0) for q in (0.1, 0.9))
     spread = jnp.where(high > low, (high - low) / 2.56, 1)
     silverman = 0.9 * few.shape[0] ** -0.2 * spread
@@ -113,6 +114,7 @@ def likeliest(
     spread = _spread_over_steps(pairs.values)
     by_first = log_density(spread - pairs.values)
     by_first = jnp.where(pairs.known > 0, by_first, 0)
+    # leave one out: replicates of a member have its state, and would speak for each other
     other_member = pairs.owner[:, None] != pairs.owner[None]
     near = jnp.where(other_member[None], pairs.nearness(pairs.members), 0)
 
@@ -127,6 +129,7 @@ def likeliest(
 
         return jax.vmap(gain, out_axes=1)(pairs.bandwidths[:, k]).reshape(-1)
 
+    # one component after the other: all at once are [m b w c c]
     gains = lax.map(of_component, jnp.arange(pairs.values.shape[1]))
     best = jnp.argmax(gains, axis=1)
     enough = 2 * jnp.max(gains, axis=1) > evidence
@@ -141,6 +144,7 @@ def _spread_over_steps(values: Float[Array, "c m"]) -> Float[Array, "c m"]:
     gaps = jnp.diff(jnp.sort(values, axis=0), axis=0)
     step = jnp.min(jnp.where(gaps > 0, gaps, jnp.inf), axis=0)
     discrete = (2 * jnp.sum(gaps == 0, axis=0) > values.shape[0]) & jnp.isfinite(step)
+    # multiples of the golden ratio fill a step evenly, however many values share it
     even = (0.6180340 * jnp.arange(values.shape[0], dtype=values.dtype)) % 1 - 0.5
     return values + jnp.where(discrete, step, 0)[None] * even[:, None]
 

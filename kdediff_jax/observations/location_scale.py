@@ -66,6 +66,7 @@ def location_and_scale(
     known = jnp.isfinite(simulated)
     rows, rounding = jnp.all(known, axis=1), _rounding(simulated, known)
     location, own, residuals, found = _located(members, simulated, rows, predict, widths, evidence)
+    # an exact hit has no logarithm: nothing is known to be nearer than rounding
     logs = jnp.log(jnp.maximum(jnp.abs(residuals), rounding[None, None]))
     scale = smooth(members, jnp.mean(logs, axis=1), rows, widths, evidence)
     log_scale = scale.at(members)[:, None]
@@ -104,6 +105,7 @@ def _located(
         return location, nowhere, residuals, location.chosen > 1
     deviations = simulated - means[:, None]
     error = jnp.nanmean(deviations**2, axis=(0, 1)) / (r - 1)  # of a member's own mean
+    # a smooth h is better where its error is near that of a mean over r draws, as it has less noise
     own = location.error > 2 * error
     # a new measurement is further from a member's mean than those that made it
     residuals = jnp.where(own, ((r + 1) / (r - 1)) ** 0.5 * deviations, residuals)
@@ -112,6 +114,7 @@ def _located(
 
 def _quantiles(z: Float[Array, "k m"]) -> Float[Array, "p m"]:
     """Return the residuals that stand for all."""
+    # their number does not grow with the ensemble's: nor does the cost of a density
     levels = (jnp.arange(POINTS, dtype=z.dtype) + 0.5) / POINTS
     points = jnp.nanquantile(z, levels, axis=0)
     return jnp.where(jnp.isfinite(points), points, 0)
@@ -142,6 +145,7 @@ def _not_gaussian(z: Float[Array, "k m"]) -> Float[Array, " m"]:
 def _bandwidths(points: Float[Array, "p m"]) -> Float[Array, "p m"]:
     """Return kernel widths: half of Silverman's, in the tails the distance to the neighbours."""
     low, high = points[POINTS // 4], points[-1 - POINTS // 4]
+    # 1.34 standard deviations are the interquartile range of a Gaussian
     least = 0.45 * POINTS**-0.2 * (high - low) / 1.34
     padded = jnp.pad(points, ((1, 1), (0, 0)), mode="edge")
     width = jnp.maximum(least[None], jnp.maximum(padded[2:] - points, points - padded[:-2]))

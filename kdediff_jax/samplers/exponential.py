@@ -100,6 +100,7 @@ class ExponentialMultistep(diffrax.AbstractAdaptiveSolver):
         first, second, third = moments(length)
         slope = jnp.where(known, (now - before) / last, 0)
         predicted = y0 + first * (y0 + now) + second * slope
+        # the only evaluation of a step; it is not repeated at the corrected point (PEC)
         after = terms.vf(t1, predicted, args) - predicted
         # Newton's form: n + slope r + curve r (r + last) takes the value `after` at r = length
         ahead = (after - now) / length

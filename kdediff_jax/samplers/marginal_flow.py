@@ -42,6 +42,7 @@ def marginal_flow(
     h = like(members, width)
     centres = moment_shrinkage(h) * z
     weights = jnp.exp(log_weights)
+    # where each member stands among equal weights; it keeps that place among the weighted
     level = pairwise.gaussian_cdf(z, centres, jnp.full_like(z, 1 / z.shape[0]), h)
     found = lax.stop_gradient(_quantile(level, z, centres, weights, h))
     # the implicit function theorem: the value is the bisection's, the derivative Newton's

@@ -31,7 +31,7 @@ def test_sampling_inflation_is_what_sampling_theory_says(x64):
 
 def test_the_noise_of_weights_counts_where_it_is_asked_for(dtype):
     freedom, excess = jnp.asarray([0.0, 2.0], dtype), jnp.asarray([0.1, -0.1], dtype)
-    found = kd.SamplingInflation(1.5, 8.0)(freedom, 11, excess)
+    found = kd.FieldSamplingInflation(1.5, 8.0)(freedom, 11, excess)
     np.testing.assert_allclose(found, np.sqrt([1.8, 1.3]), rtol=1e-6)
     assert found.dtype == dtype
     np.testing.assert_allclose(kd.SamplingInflation(1.5)(freedom, 11, excess), np.sqrt([1, 1.3]))
@@ -56,7 +56,8 @@ def test_inflate_keeps_the_mean(x64):
     ("build", "message"),
     [
         (lambda: kd.SamplingInflation(-1.0), "factor"),
-        (lambda: kd.SamplingInflation(weights=-1.0), "weights"),
+        (lambda: kd.FieldSamplingInflation(factor=-1.0), "factor"),
+        (lambda: kd.FieldSamplingInflation(weights=-1.0), "weights"),
         (lambda: kd.ConstantInflation(0.0), "inflation"),
     ],
 )

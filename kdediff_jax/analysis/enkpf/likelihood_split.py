@@ -50,7 +50,6 @@ class AbstractLikelihoodSplit(eqx.Module):
         estimates: Float[Array, "g f"],
         sampling_noise: Float[Array, " g"],
         spent: Float[Array, " g"],
-        size: tuple[int, int],
     ) -> Int[Array, ""]:
         """Return the index of the share to take; it is traced: no Python `if` on an array.
 
@@ -59,7 +58,6 @@ class AbstractLikelihoodSplit(eqx.Module):
             sampling_noise: v(g), that of the weights.
             spent: what counts against a budget: v(g) times the part of the members that take part
                 (`LEnKPF`: of one coordinate).
-            size: of the ensemble, (N, d).
         """
 
 
@@ -84,7 +82,6 @@ class FixedSplit(AbstractLikelihoodSplit):
         estimates: Float[Array, "g f"],
         sampling_noise: Float[Array, " g"],
         spent: Float[Array, " g"],
-        size: tuple[int, int],
     ) -> Int[Array, ""]:
         """Return the only index."""
         return jnp.zeros((), jnp.int32)
@@ -118,7 +115,6 @@ class LikelihoodSplit(AbstractLikelihoodSplit):
         estimates: Float[Array, "g f"],
         sampling_noise: Float[Array, " g"],
         spent: Float[Array, " g"],
-        size: tuple[int, int],
     ) -> Int[Array, ""]:
         """Return the index of the largest sound share."""
         allowed = (spent <= like(spent, self.noise_budget)).at[-1].set(True)
@@ -136,6 +132,7 @@ def largest_uncontradicted(
         bound: mean squared difference that the noise of each share explains.
         allowed: only these are taken, or asked.
     """
+    # shares are in increasing order: an index is as good as the share
     place = jnp.arange(bound.shape[0])
     gaps = jnp.mean((estimates[:, None] - estimates[None]) ** 2, axis=2)
     asked = allowed[None] & (place[None] < place[:, None])

@@ -27,7 +27,12 @@ import jax.numpy as jnp
 from ... import kde
 from ..._checks import positive
 from ..._typing import Array, Float, Key, Number, like, tunable
-from ...ensemble.inflation import AbstractInflation, SamplingInflation, as_inflation, inflate
+from ...ensemble.inflation import (
+    AbstractInflation,
+    FieldSamplingInflation,
+    as_inflation,
+    inflate,
+)
 from ...ensemble.localisation import Localisation, checked_localisation, reach
 from ...ensemble.rotation import rotate, unimodal
 from ...ensemble.transform import each_coordinate, local_transform
@@ -61,10 +66,7 @@ class LEnKPF(AbstractKalmanAnalysis):
         mode_separation: how far apart two modes are, in the index of `ModeMasses`, from which and
             up to which the rotation of a coordinate fades out.
         inflation: factor of the analysis anomalies, or a rule, which follows each coordinate's own
-            degrees of freedom and weights. By default half of the gain's noise that the global
-            filter counts, as no measurement is perturbed and the taper cuts off far correlations,
-            and the noise of weights eightfold, as every coordinate is weighed by itself, which
-            also costs the relations between them.
+            degrees of freedom and weights.
         noise: where h and R come from, see `EnKF`.
 
     Raises:
@@ -89,7 +91,7 @@ class LEnKPF(AbstractKalmanAnalysis):
     rotation_angle: Number = tunable(0.9, kw_only=True)
     mode_separation: Number = tunable((3.0, 5.0), kw_only=True)
     inflation: AbstractInflation = eqx.field(
-        converter=as_inflation, kw_only=True, default_factory=lambda: SamplingInflation(1.0, 8.0)
+        converter=as_inflation, kw_only=True, default_factory=FieldSamplingInflation
     )
     noise: AbstractNoise = eqx.field(converter=as_noise, kw_only=True, default_factory=AutoNoise)
 
@@ -136,8 +138,7 @@ class LEnKPF(AbstractKalmanAnalysis):
         among = self.localisation.among_state(taper.shape[0], taper.dtype)
         sampling_noise = jnp.mean(jnp.sum(among, axis=1)) * spent
         features = coordinate_features(moved, log_weights)
-        size = forecast.members.shape[0], forecast.members.shape[1]
-        taken = self.kalman_share.choose(features, sampling_noise, spent, size)
+        taken = self.kalman_share.choose(features, sampling_noise, spent)
         return LocalSplit(moved[taken], log_weights[taken])
 
 

@@ -92,6 +92,7 @@ class EnKPF(AbstractKalmanAnalysis):
         forecast = self.spread_correction(forecast)
         measurement = surrogate(forecast, self.gaussian_surrogate)
         shares = like(forecast.members, self.kalman_share.shares)
+        # every share is carried to its posterior, as the choice compares posteriors
         moved = kalman_moves(move_key, forecast, measurement, shares, self.gain)
         posteriors = self._weigh(forecast, moved, shares)
         mixture = self._choose(posteriors, forecast)
@@ -134,7 +135,7 @@ class EnKPF(AbstractKalmanAnalysis):
         sampling_noise = d * (1 / ess - 1 / forecast.count)  # v(g) of the split rule
         # ESS >= count / (1 + noise_budget n / d): dead members do not tighten the budget
         spent = sampling_noise * forecast.count / n
-        taken = self.kalman_share.choose(joint_features(posteriors), sampling_noise, spent, (n, d))
+        taken = self.kalman_share.choose(joint_features(posteriors), sampling_noise, spent)
         return jax.tree.map(lambda values: values[taken], posteriors)
 
     def _factor(self, forecast: Predicted, measurement: Surrogate) -> Scalar:

@@ -44,10 +44,10 @@ def test_largest_share_that_no_smaller_one_contradicts(estimates, allowed, toler
 def test_shares_beyond_the_budget_are_neither_taken_nor_asked():
     rule = kd.LikelihoodSplit(shares=(0.0, 0.3, 0.6, 1.0), noise_budget=0.15, tolerance=1.0)
     estimates = jnp.asarray([9.0, 9.0, 0.0, 0.1])[:, None]
-    assert rule.choose(estimates, NOISE, NOISE, (50, 3)) == 3
-    assert rule.choose(estimates, NOISE, 0.5 * NOISE, (50, 3)) == 1
+    assert rule.choose(estimates, NOISE, NOISE) == 3
+    assert rule.choose(estimates, NOISE, 0.5 * NOISE) == 1
     # the last is allowed whatever it costs
-    assert rule.choose(estimates, NOISE, 1 + NOISE, (50, 3)) == 3
+    assert rule.choose(estimates, NOISE, 1 + NOISE) == 3
 
 
 def moments_by_hand(members, log_weights, last, within):
@@ -136,7 +136,7 @@ class Smallest(kd.AbstractLikelihoodSplit):
     shares: Any = (0.0, 0.5, 1.0)
     budget: float = 0.3
 
-    def choose(self, estimates, sampling_noise, spent, size):
+    def choose(self, estimates, sampling_noise, spent):
         return jnp.argmax((spent <= self.budget).at[-1].set(True))
 
 

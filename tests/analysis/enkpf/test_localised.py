@@ -84,7 +84,7 @@ def test_half_the_likelihood_moves_and_half_of_it_weighs(x64, key):
 def test_sampling_inflation_knows_the_noise_of_gain_and_weights(x64, key):
     x = members(key)
     of_gain, of_weights = 1.3, 6.0
-    rule = kd.SamplingInflation(of_gain, of_weights)
+    rule = kd.FieldSamplingInflation(of_gain, of_weights)
     same, info = analyse(plain(kalman_share=0.0), key, x, Y, observation())
     wider, _ = analyse(plain(kalman_share=0.0, inflation=rule), key, x, Y, observation())
     signal = np.cov(x @ MATRIX.T, rowvar=False)

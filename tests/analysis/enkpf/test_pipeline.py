@@ -128,7 +128,6 @@ def test_noise_that_is_not_positive_definite_is_a_flag(key):
         (lambda: kd.EnKPF(noise="knwon"), "did you mean 'known'"),
         (lambda: kd.EnKPF(inflation=0.0), "inflation"),
         (lambda: kd.SamplingInflation(-1.0), "factor"),
-        (lambda: kd.SamplingInflation(weights=-1.0), "weights"),
     ],
 )
 def test_bad_options_are_named(build, message):
