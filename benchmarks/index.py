@@ -100,9 +100,11 @@ BENCHMARKS = (
         "ablation/ablation.py",
         "What is each part of the untuned filter worth, switched off or moved one at a time?",
         "1 h",
-        # the last three are of earlier states of the filter, with parts that are gone
-        ("ablation.json", "ablation_again.json")
-        + ("ablation_before.json", "ablation_head.json", "ablation_factorial.json"),
+        (
+            *("ablation.json", "ablation_again.json"),
+            # of earlier states of the filter, with parts that are gone
+            *("ablation_before.json", "ablation_head.json", "ablation_factorial.json"),
+        ),
         ABLATION,
     ),
     Benchmark(
