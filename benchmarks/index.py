@@ -99,7 +99,7 @@ BENCHMARKS = (
         "ablation",
         "ablation/ablation.py",
         "What is each part of the untuned filter worth, switched off or moved one at a time?",
-        "1 h",
+        "2 h; with --again 15 min",
         (
             *("ablation.json", "ablation_again.json"),
             # of earlier states of the filter, with parts that are gone

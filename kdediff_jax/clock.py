@@ -135,30 +135,48 @@ def schedule(clock: Clock, times: Any, longest: Any, whole: bool) -> tuple[Strid
         return _on_device(clock, jnp.asarray(values), jnp.asarray(longest, dtype), whole), None
     at, *parts, unit = (np.asarray(each, np.float64) for each in known)
     t0, elapsed = parts[0] + parts[1], parts[2] + parts[3]
-    if not np.isfinite(at).all():
-        k = int(np.argmin(np.isfinite(at)))
-        raise ValueError(f"times: expected finite times, got {at[k]} in row {k}")
-    ends = _split(at - t0, dtype)
+    ends = _split(_finite(at) - t0, dtype)
     # as the next call will find it: chunks repeat an uninterrupted run
     since = np.append(elapsed, np.asarray(ends.high, np.float64) + np.asarray(ends.low, np.float64))
+    intervals = _increasing(at, t0, since)
+    steps = _whole_steps(intervals, unit) if whole else _steps(np, intervals / unit, whole)
+    stride = Stride(intervals.astype(dtype), steps.astype(np.int32), ends)
+    return stride, 1 << max(int(steps.max(initial=1)) - 1, 0).bit_length()
+
+
+def _finite(times: np.ndarray) -> np.ndarray:
+    """Return the times; ValueError where one is not finite."""
+    if not np.isfinite(times).all():
+        k = int(np.argmin(np.isfinite(times)))
+        raise ValueError(f"times: expected finite times, got {times[k]} in row {k}")
+    return times
+
+
+def _increasing(times: np.ndarray, t0: float, since: np.ndarray) -> np.ndarray:
+    """Return the intervals between the times since t0; ValueError where one is not positive."""
     intervals = np.diff(since)
     bad = np.flatnonzero(intervals <= 0)
     if bad.size:
         k = int(bad[0])
         raise ValueError(
-            f"times: expected times that increase, the first after "
-            f"{t0 + elapsed:.17g}, got {at[k]:.17g} in row {k} after {t0 + since[k]:.17g}"
+            f"times: expected times that increase, the first after {t0 + since[0]:.17g}, got "
+            f"{times[k]:.17g} in row {k} after {t0 + since[k]:.17g}"
         )
-    steps = _steps(np, intervals / unit, whole)
-    if whole and (np.abs(intervals / unit - steps) > ABSOLUTE_SLACK).any():
-        k = int(np.argmax(np.abs(intervals / unit - steps)))
+    return intervals
+
+
+def _whole_steps(intervals: np.ndarray, unit: Any) -> np.ndarray:
+    """Return how many units each interval has; ValueError where that is no whole number."""
+    steps = _steps(np, intervals / unit, True)
+    missed = np.abs(intervals / unit - steps)
+    if (missed > ABSOLUTE_SLACK).any():
+        k = int(np.argmax(missed))
         raise ValueError(
             f"times: expected whole multiples of the model's interval {unit:g}, as its `step` has "
             f"no argument `interval` (see AbstractDynamics.step), got {intervals[k]:g} before row "
             f"{k}"
         )
-    stride = Stride(intervals.astype(dtype), steps.astype(np.int32), ends)
-    return stride, 1 << max(int(steps.max(initial=1)) - 1, 0).bit_length()
+    return steps
 
 
 def merge_series(

@@ -146,16 +146,12 @@ class KDEDiffusion(AbstractPairedAnalysis):
         forecast, simulated, alive, y = _usable(
             forecast, simulated, alive, y, self.safeguards.far_member
         )
-        flat, measured = simulated.reshape(-1, y.shape[0]), ~jnp.isnan(y)
-        innovation = jnp.where(measured, y - jnp.mean(flat, axis=0), 0)
-        variance = jnp.var(flat, axis=0, ddof=1)
-        gross = gross_errors(innovation, variance, like(variance, self.gross_error))
+        gross, innovation = self._checked(simulated, y)
         y = jnp.where(gross, jnp.nan, y)
         pairs, state_scale = _scaled(forecast, simulated, y, self.scaling)
         h_x, h_y = self.bandwidths(pairs.members, pairs.simulated, pairs.y)
         log_weights = _weigh(pairs, alive, h_y)
-        n = forecast.shape[0]
-        drawn, stats = self.sampler(key, n, pairs.members, log_weights, h_x)
+        drawn, stats = self.sampler(key, forecast.shape[0], pairs.members, log_weights, h_x)
         analysis = drawn if state_scale is None else state_scale.restore(drawn)
         # a traced bandwidth reaches this place unchecked
         valid = stats.ok & jnp.all(h_x > 0) & jnp.all(h_y > 0)
@@ -168,8 +164,18 @@ class KDEDiffusion(AbstractPairedAnalysis):
             num_rejected=stats.num_rejected,
             ok=valid,
             gross_errors=gross,
-            normalised_innovation=normalised_innovation(innovation, variance, measured),
+            normalised_innovation=innovation,
         )
+
+    def _checked(
+        self, simulated: Float[Array, "r n m"], y: Float[Array, " m"]
+    ) -> tuple[Bool[Array, " m"], Scalar]:
+        """Return which components are gross errors, and the normalised innovation."""
+        flat, measured = simulated.reshape(-1, y.shape[0]), ~jnp.isnan(y)
+        innovation = jnp.where(measured, y - jnp.mean(flat, axis=0), 0)
+        variance = jnp.var(flat, axis=0, ddof=1)  # of simulated measurements: P_hh + R
+        gross = gross_errors(innovation, variance, like(variance, self.gross_error))
+        return gross, normalised_innovation(innovation, variance, measured)
 
 
 def _as_pair(state: Any, obs: Any) -> AbstractBandwidthPair:

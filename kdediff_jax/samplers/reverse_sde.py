@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import diffrax
 import equinox as eqx
 import jax
@@ -11,9 +13,9 @@ from jax import lax
 
 from .. import latents as _latents
 from .._checks import choice, count, positive
-from .._typing import Array, Float, Key, Number, Scalar, like, tunable
+from .._typing import Array, Bool, Float, Key, Number, Scalar, like, tunable
 from ..schedules import AbstractSchedule, default_schedule
-from .base import AbstractSampler, SamplerStats, transport
+from .base import AbstractSampler, SamplerStats, Transport, transport
 
 
 class ReverseSDE(AbstractSampler):
@@ -58,13 +60,23 @@ class ReverseSDE(AbstractSampler):
         start_key, path_key = jax.random.split(key)
         dtype, d = problem.centres.dtype, problem.centres.shape[1]
         z = _latents.draw(start_key, n, d, dtype, "independent")
+        x, good = self._integrate(self._terms(path_key, problem, n), problem.initial(z, self.start))
+        stats = SamplerStats(
+            num_steps=jnp.asarray(self.num_steps, jnp.int32),
+            num_rejected=jnp.zeros((), jnp.int32),
+            ok=valid & good,
+        )
+        return problem.restore(x), stats
+
+    def _terms(self, key: Key, problem: Transport, n: int) -> diffrax.MultiTerm:
+        """Return drift and diffusion over s = 1 - t: diffrax wants Brownian paths forward."""
+        dtype, d = problem.centres.dtype, problem.centres.shape[1]
         noise = like(problem.centres, self.noise)
 
-        # diffrax needs Brownian paths to run forward: s = 1 - t
-        def drift(s, x, args):
+        def drift(s: Array, x: Array, args: Any) -> Array:
             return (1 + noise**2) * problem.pull(self.schedule, 1 - like(x, s), x)
 
-        def diffusion(s, x, args):
+        def diffusion(s: Array, x: Array, args: Any) -> lineax.DiagonalLinearOperator:
             t = 1 - like(x, s)
             tau = self.schedule.tau(t, problem.tau_min, problem.tau_max) / problem.scale
             rate = self.schedule.rate(t, problem.tau_min, problem.tau_max)
@@ -74,16 +86,22 @@ class ReverseSDE(AbstractSampler):
 
         brownian = diffrax.UnsafeBrownianPath(
             shape=jax.ShapeDtypeStruct((n, d), dtype),
-            key=path_key,
+            key=key,
             levy_area=_levy_area(self.solver),
         )
-        terms = diffrax.MultiTerm(diffrax.ODETerm(drift), diffrax.ControlTerm(diffusion, brownian))
-        y0 = problem.initial(z, self.start)
-        # diffrax's own loop checks the sign of a traced step size by calling the host
-        times = jnp.linspace(0, 1, self.num_steps + 1, dtype=dtype)
-        state = self.solver.init(terms, times[0], times[1], y0, None)
+        return diffrax.MultiTerm(diffrax.ODETerm(drift), diffrax.ControlTerm(diffusion, brownian))
 
-        def step(carry, ends):
+    def _integrate(
+        self, terms: diffrax.MultiTerm, x: Float[Array, "n d"]
+    ) -> tuple[Float[Array, "n d"], Bool[Array, ""]]:
+        """Return the points at s = 1, and whether every step succeeded.
+
+        diffrax's own loop checks the sign of a traced step size by calling the host.
+        """
+        times = jnp.linspace(0, 1, self.num_steps + 1, dtype=x.dtype)
+        state = self.solver.init(terms, times[0], times[1], x, None)
+
+        def step(carry: tuple, ends: tuple) -> tuple[tuple, Array]:
             x, state = carry
             begin, end = ends
             x, _, _, state, result = self.solver.step(
@@ -91,13 +109,8 @@ class ReverseSDE(AbstractSampler):
             )
             return (x, state), result == diffrax.RESULTS.successful
 
-        (x, _), good = lax.scan(step, (y0, state), (times[:-1], times[1:]))
-        stats = SamplerStats(
-            num_steps=jnp.asarray(self.num_steps, jnp.int32),
-            num_rejected=jnp.zeros((), jnp.int32),
-            ok=valid & jnp.all(good),
-        )
-        return problem.restore(x), stats
+        (x, _), good = lax.scan(step, (x, state), (times[:-1], times[1:]))
+        return x, jnp.all(good)
 
 
 def _levy_area(solver: diffrax.AbstractSolver) -> type:
