@@ -10,7 +10,7 @@ from kdediff_jax.analysis.enkpf.kalman_moves import kalman_moves, surrogate
 from kdediff_jax.analysis.predict import predict
 from kdediff_jax.observations.noise import as_noise
 
-UNDOUBTED = kd.SpreadCorrection(jnp.inf)  # no filter is lost
+UNDOUBTED = kd.SpreadCorrection(0.0, jnp.inf)  # the forecast's spread is right
 CERTAIN = kd.FieldSpreadCorrection(log_spread_std=0.0)  # that of a whole field
 
 

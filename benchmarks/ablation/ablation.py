@@ -1,8 +1,8 @@
 """What each part of the untuned filter is worth: one setting at a time switched off or moved.
 
 python benchmarks/ablation/ablation.py [CELL ...]    goes on from results/ablation.json (2 h)
-python benchmarks/ablation/ablation.py --again       parts that are worth little, in pairs and on
-                                                     24 other seeds: ablation_again.json (15 min)
+python benchmarks/ablation/ablation.py --set NAME    parts together, or more of them, on other seeds
+                                                     (15 min): again, undoubted or doubt
 
 Energy score on the seeds 6000 to 6015, which no other benchmark scores on; at most 400 cycles.
 Differences from the filter as it is are paired by seed. A run has failed if a cycle did, and is
@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import kdediff_jax as kd
-from benchmarks.ablation.variants import variants_of, variants_once_more
+from benchmarks.ablation.variants import global_variants, variants_of
 from benchmarks.shared.cells import cycles_of, problem
 from benchmarks.shared.comparison import standard_error
 from benchmarks.shared.records import OUTPUT, RESULTS, save
@@ -29,7 +29,6 @@ from benchmarks.shared.runs import scored_run, unmeasured
 from kdediff_jax.sweeping import use_every_core
 
 SEEDS = tuple(range(6000, 6016))
-OTHER_SEEDS = tuple(range(6016, 6040))
 CYCLES = 400
 # problems that the filter was not developed on, then some that it was
 CELLS = (
@@ -39,11 +38,23 @@ CELLS = (
     *("toy-bimodal:100", "lorenz63-z:100", "sakov2012:100", "ramgraber2022:100", "lorenz96-10:100"),
     *("lorenz96-40:40", "spantini2019:60", "sakov2008:40", "bao2024:20"),
 )
-AGAIN = (
+# of the sets of variants in `variants.SETS`: other seeds, and cells
+FEW = (
     *("anderson2010rhf:20", "anderson2010rhf:50", "anderson2010rhf:50:student-t"),
     *("dalearning-l63:100", "wiljes2017:50", "lorenz84:30", "lotka-volterra:40", "growth:50"),
-    *("lorenz63-z:50", "lorenz63-full:100:gaussian:absolute"),
+    *("lorenz63-full:100:gaussian:absolute", "toy-bimodal:100", "lorenz63-z:50"),
 )
+OTHERS = {
+    "again": (
+        tuple(range(6016, 6040)),
+        (*FEW, "growth:250", "lorenz63-z:100", "sakov2012:100", "ramgraber2022:100"),
+    ),
+    "undoubted": (tuple(range(6016, 6040)), FEW),
+    "doubt": (
+        tuple(range(6016, 6032)),
+        ("bocquet2010-m40:100", "dalearning-l96:100", "lorenz96-10:50", "lorenz96-20:50"),
+    ),
+}
 KEPT = ("energy_score", "rmse", "spread", "coverage", "failed")
 
 
@@ -156,14 +167,19 @@ def main(chosen):
         save("ablation", {"seeds": SEEDS, "cycles": CYCLES}, {"cells": cells})
 
 
-def again():
-    """Run on other seeds what looked like nothing, alone and together."""
-    cells = start("ablation_again")
-    for cell in [c for c in AGAIN if c not in cells]:
-        cells[cell] = one(cell, variants_once_more, OTHER_SEEDS)
-        save("ablation_again", {"seeds": OTHER_SEEDS, "cycles": CYCLES}, {"cells": cells})
+def others(name):
+    """Run a set of variants on other seeds."""
+    seeds, chosen = OTHERS[name]
+    cells = start(f"ablation_{name}")
+    for cell in [c for c in chosen if c not in cells]:
+        cells[cell] = one(cell, lambda _: global_variants(name), seeds)
+        settings = {"seeds": seeds, "cycles": CYCLES}
+        save(f"ablation_{name}", settings, {"cells": cells})
 
 
 if __name__ == "__main__":
     use_every_core()
-    again() if sys.argv[1:] == ["--again"] else main(sys.argv[1:])
+    if sys.argv[1:2] == ["--set"]:
+        others(sys.argv[2])
+    else:
+        main(sys.argv[1:])

@@ -19,8 +19,12 @@ SPLITS = {
 }
 GLOBAL = {
     "default": {},
+    "spread never doubted": {"spread_correction": kd.SpreadCorrection(log_spread_std=0.0)},
     "no outlier is a lost filter": {
         "spread_correction": kd.SpreadCorrection(outlier_threshold=NEVER)
+    },
+    "spread as it is": {
+        "spread_correction": kd.SpreadCorrection(log_spread_std=0.0, outlier_threshold=NEVER)
     },
     "no inflation": {"inflation": kd.SamplingInflation(0.0)},
     "masses of modes as the weights say": {"mode_masses": kd.ModeMasses(threshold=0.0)},
@@ -46,25 +50,42 @@ LOCAL = {
 }
 
 
-INFLATION, SHAPE, LOSS = (
-    *("no inflation", "kernel of the forecast's shape"),
-    "kernel as narrow as the weights allow",
-)
-ONCE_MORE = {
-    "default": (),
-    **{label: (label,) for label in (INFLATION, LOSS, SHAPE)},
-    "neither inflation nor a minimum loss": (INFLATION, LOSS),
-    "neither the weighted members' shape nor a minimum loss": (SHAPE, LOSS),
-    "neither the weighted members' shape nor inflation": (SHAPE, INFLATION),
+def _together(*labels):
+    """Return the changes of several variants of the global filter at once."""
+    return {name: value for label in labels for name, value in GLOBAL[label].items()}
+
+
+MASSES, ONE_GAIN = "masses of modes as the weights say", "one gain for all members"
+SURE, NO_INFLATION = "spread never doubted", "no inflation"
+SHAPE, LOSS = "kernel of the forecast's shape", "kernel as narrow as the weights allow"
+# tried on other seeds, some together; each set is compared with its own first
+SETS = {
+    "again": {
+        "default": {},
+        **{label: GLOBAL[label] for label in (MASSES, ONE_GAIN, SURE)},
+        "neither masses of modes nor gains of one's own": _together(MASSES, ONE_GAIN),
+        "none of these three": _together(MASSES, ONE_GAIN, SURE),
+    },
+    "undoubted": {
+        "default": GLOBAL[SURE],
+        **{label: _together(SURE, label) for label in (NO_INFLATION, LOSS, SHAPE)},
+        "neither inflation nor a minimum loss": _together(SURE, NO_INFLATION, LOSS),
+        "neither the weighted members' shape nor a minimum loss": _together(SURE, SHAPE, LOSS),
+        "neither the weighted members' shape nor inflation": _together(SURE, SHAPE, NO_INFLATION),
+    },
+    "doubt": {
+        "default": {},
+        SURE: GLOBAL[SURE],
+        "spread doubted as much as in the localised filter": {
+            "spread_correction": kd.SpreadCorrection(log_spread_std=0.5)
+        },
+    },
 }
 
 
-def variants_once_more(_):
-    """Return parts that are worth little one at a time, alone and in pairs."""
-    return {
-        label: functools.partial(kd.EnKPF, **{k: v for off in offs for k, v in GLOBAL[off].items()})
-        for label, offs in ONCE_MORE.items()
-    }
+def global_variants(name):
+    """Return what builds each variant of a set: `EnKPF`, also where there is a localisation."""
+    return {label: functools.partial(kd.EnKPF, **changes) for label, changes in SETS[name].items()}
 
 
 def variants_of(experiment):

@@ -25,8 +25,11 @@ SECTIONS = (
     (reference_symmetry, "reference_symmetry"),
     *((reproduced, name) for name in TITLES),
     (tables_accuracy.rank_histograms, "rank_histograms"),
-    (tables_accuracy.ablation_before, "ablation_head", "ablation_factorial", "ablation_before"),
-    (tables_accuracy.ablation, "ablation", "ablation_again"),
+    (tables_accuracy.ablation_head, "ablation_head", "ablation_factorial"),
+    (
+        tables_accuracy.ablation,
+        *("ablation", "ablation_again", "ablation_doubt", "ablation_undoubted"),
+    ),
     (tables_accuracy.state_noise, "state_noise"),
     (tables_accuracy.latents, "latents"),
     (tables_accuracy.bandwidth_rules, "bandwidth_rules"),

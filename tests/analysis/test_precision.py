@@ -10,7 +10,7 @@ import pytest
 import kdediff_jax as kd
 
 N, D = 100, 3
-EXACT = {"inflation": 1.0, "spread_correction": kd.SpreadCorrection(jnp.inf)}
+EXACT = {"inflation": 1.0, "spread_correction": kd.SpreadCorrection(0.0, jnp.inf)}
 SCHEMES = {
     "enkpf": kd.EnKPF(**EXACT),
     "enkpf, share 0": kd.EnKPF(kalman_share=0.0, **EXACT),

@@ -1,7 +1,13 @@
 r"""The correct-spread stage: what innovation statistics say of a forecast's spread.
 
 With e = y - mean h, and a factor f of the forecast's anomalies, a Gaussian forecast says
-e ~ N(0, f^2 P_hh + R).
+e ~ N(0, f^2 P_hh + R). Two things follow from one innovation.
+
+Every cycle, the most probable f is taken, with log f^2 ~ N(0, s^2) before: a forecast a little too
+sure or unsure of itself is corrected a little, the more, the more components are measured (in the
+manner of Anderson 2009, without its memory). In a localised filter the components of the whole
+field count as independent, and f is common to all coordinates, from the components that are no
+surprise: a few that saturate must not widen a whole field.
 
 A lost filter is far outside: where D = e^T (P_hh + R)^{-1} e is more than chi-square allows, the
 smallest f that makes it credible is taken, for the part of the anomalies that is linear in the
@@ -17,12 +23,6 @@ odds against a lost filter,
 An h that is a regression on the members cannot witness: it is not known where they would be moved.
 Componentwise (a composite likelihood, Varin, Reid and Firth 2011) as few members can estimate a
 density in one dimension, not in twenty.
-
-In a localised filter the components of a whole field say every cycle whether it is a little too
-sure or unsure of itself: counted as independent, with log f^2 ~ N(0, s^2) before, they make one f
-the most probable (in the manner of Anderson 2009, without its memory). It is common to all
-coordinates, from the components that are no surprise: a few that saturate must not widen a whole
-field. The few components of a global filter say too little for that (`benchmarks/RESULTS.md`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ from __future__ import annotations
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from ..._checks import positive
 from ..._typing import Array, Float, Number, Scalar, like, tunable
@@ -47,9 +46,11 @@ from .innovation import (
 
 
 class SpreadCorrection(eqx.Module):
-    """Widens the forecast of a lost filter.
+    """Corrects the spread of a whole forecast.
 
     Args:
+        log_spread_std: s, standard deviation of log f^2 before the innovation is seen; 0 for a
+            spread that is never doubted.
         outlier_threshold: the forecast is widened where D is more than this many standard
             deviations above what chi-square allows and the second witness agrees; infinity for
             never.
@@ -60,39 +61,32 @@ class SpreadCorrection(eqx.Module):
         ValueError: a number out of range.
     """
 
+    log_spread_std: Number = tunable(0.3)
     outlier_threshold: Number = tunable(4.0)
     odds: Number = tunable(20.0)
     largest_factor: Number = tunable(10.0)
 
     def __check_init__(self) -> None:
         """Check the numbers."""
+        positive("log_spread_std", self.log_spread_std, zero=True)
         positive("outlier_threshold", self.outlier_threshold, infinite=True)
         positive("odds", self.odds)
         positive("largest_factor", self.largest_factor)
 
     def __call__(self, forecast: Predicted) -> Predicted:
-        """Return the forecast, widened about its mean where the filter is lost."""
+        """Return the forecast with its spread corrected about its mean."""
         deviations = forecast.deviations
         signal = dot(deviations.T, deviations) / (deviations.shape[0] - 1)
         seen = joint_innovation(forecast.mean_innovation, signal, forecast.noise)
         count = jnp.sum(forecast.measured, dtype=signal.dtype)
         factor = surprise_factor(seen, count, self.outlier_threshold, self.largest_factor)
-        if forecast.error_model.regressed:
-            return forecast
-
-        def wider() -> tuple[Array, Array]:
-            predictable = _linear_in(deviations, forecast.anomalies)
-            widened = forecast.at(forecast.members + (factor - 1) * predictable)
-            lost = _likelier(forecast, widened.members, self.odds)
-            return jax.tree.map(
-                lambda new, old: jnp.where(lost, new, old),
-                (widened.members, widened.predictions),
-                (forecast.members, forecast.predictions),
-            )
-
-        as_it_is = forecast.members, forecast.predictions
-        members, predictions = lax.cond(factor > 1, wider, lambda: as_it_is)
-        return forecast._replace(members=members, predictions=predictions)
+        predictable = _linear_in(deviations, forecast.anomalies)
+        widened = forecast.members + (factor - 1) * predictable
+        lost = _likelier(forecast, widened, self.odds) & (not forecast.error_model.regressed)
+        members = jnp.where(lost, widened, forecast.members)
+        seen = seen._replace(values=jnp.where(lost, factor, 1) ** 2 * seen.values)
+        probable = probable_factor(seen, self.log_spread_std, self.largest_factor)
+        return forecast.at(inflate(members, probable))
 
 
 class FieldSpreadCorrection(eqx.Module):

@@ -26,14 +26,14 @@ joint = jax.jit(joint_innovation)
 
 def judged(members, y, observation, rule=None):
     """Members after `SpreadCorrection`."""
-    rule = kd.SpreadCorrection(THRESHOLD) if rule is None else rule
+    rule = kd.SpreadCorrection(0.0, THRESHOLD) if rule is None else rule
     y = jnp.asarray(y, members.dtype)
     return quick(lambda x, y: rule(predicted(observation, x, y)).members)(members, y)
 
 
 def unchanged(members, before):
-    """Assert that members are as before, bit for bit."""
-    np.testing.assert_array_equal(members, before)
+    """Assert that members are as before, but for the rounding of a factor of one."""
+    np.testing.assert_allclose(members, before, rtol=1e-5, atol=2e-7)
 
 
 def identity(std, of=kd.GaussianObservation):
@@ -128,10 +128,27 @@ def test_a_lost_one_is_widened_about_its_mean_until_the_measurement_is_credible(
     e, p = np.asarray(y - x.mean(axis=0)), np.cov(np.asarray(wide).T)
     surprise = e @ np.linalg.solve(p + std**2 * np.eye(3), e)
     np.testing.assert_allclose(surprise, 3 + THRESHOLD * 6**0.5, rtol=2e-2)
-    never = kd.SpreadCorrection(jnp.inf)
+    never = kd.SpreadCorrection(0.0, jnp.inf)
     unchanged(judged(x, y, identity(std), never), x)
-    least = kd.SpreadCorrection(THRESHOLD, largest_factor=1.5)
+    least = kd.SpreadCorrection(0.0, THRESHOLD, largest_factor=1.5)
     np.testing.assert_allclose(judged(x, y, identity(std), least).std(), 1.5 * x.std(), rtol=1e-3)
+
+
+def test_a_doubted_spread_is_scaled_by_the_most_probable_factor(key):
+    """In every direction, after what a lost forecast asks for."""
+    x, std, doubt = jax.random.normal(key, (200, 3)), 0.5, 0.4
+    doubting = kd.SpreadCorrection(doubt, THRESHOLD)
+    for y in ([2.0, -2.0, 1.5], [0.1, 0.0, -0.2], [jnp.nan, 0.1, 0.0], [9.0, -9.0, 0.0]):
+        before, after = (judged(x, y, identity(std), rule) for rule in (None, doubting))
+        measured = ~np.isnan(y)
+        e = np.where(measured, np.asarray(y) - np.asarray(before).mean(axis=0), 0)
+        signal = np.where(np.outer(measured, measured), np.cov(np.asarray(before).T), 0)
+        noise = np.diag(np.where(measured, std**2, 1))
+        seen = joint(*(jnp.asarray(v, "float32") for v in (e, signal, noise)))
+        factor = probable_factor(seen, doubt, 10.0)
+        np.testing.assert_allclose(after.std(axis=0) / before.std(axis=0), factor, rtol=2e-3)
+        np.testing.assert_allclose(after.mean(axis=0), before.mean(axis=0), atol=1e-5)
+        assert (factor > 1) == (max(map(abs, y)) > 1)
 
 
 def test_what_the_measurement_does_not_tell_of_keeps_its_spread(key):
@@ -193,7 +210,7 @@ def test_a_lost_filter_finds_the_truth_again(key):
 
     @quick
     def last_error(threshold):
-        correction = kd.SpreadCorrection(threshold)
+        correction = kd.SpreadCorrection(0.0, threshold)
         scheme = kd.EnKPF(spread_correction=correction, gain=LocalGain(jnp.inf))
         result = kd.assimilate(key, model, identity(0.5), scheme, members, ys)
         return kd.metrics.rmse(result.mean, truth)[-1], jnp.all(result.info.ok)
@@ -236,6 +253,7 @@ def test_a_field_that_is_too_sure_is_widened_about_its_mean(key):
 @pytest.mark.parametrize(
     ("build", "message"),
     [
+        (lambda: kd.SpreadCorrection(log_spread_std=-1.0), "log_spread_std"),
         (lambda: kd.SpreadCorrection(outlier_threshold=-1.0), "outlier_threshold"),
         (lambda: kd.SpreadCorrection(odds=0.0), "odds"),
         (lambda: kd.SpreadCorrection(largest_factor=0.0), "largest_factor"),
