@@ -152,7 +152,7 @@ def _finite(times: np.ndarray) -> np.ndarray:
     return times
 
 
-def _increasing(times: np.ndarray, t0: float, since: np.ndarray) -> np.ndarray:
+def _increasing(times: np.ndarray, t0: Any, since: np.ndarray) -> np.ndarray:
     """Return the intervals between the times since t0; ValueError where one is not positive."""
     intervals = np.diff(since)
     bad = np.flatnonzero(intervals <= 0)

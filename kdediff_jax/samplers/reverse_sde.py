@@ -73,10 +73,10 @@ class ReverseSDE(AbstractSampler):
         dtype, d = problem.centres.dtype, problem.centres.shape[1]
         noise = like(problem.centres, self.noise)
 
-        def drift(s: Array, x: Array, args: Any) -> Array:
+        def drift(s: Any, x: Any, args: Any) -> Array:
             return (1 + noise**2) * problem.pull(self.schedule, 1 - like(x, s), x)
 
-        def diffusion(s: Array, x: Array, args: Any) -> lineax.DiagonalLinearOperator:
+        def diffusion(s: Any, x: Any, args: Any) -> lineax.DiagonalLinearOperator:
             t = 1 - like(x, s)
             tau = self.schedule.tau(t, problem.tau_min, problem.tau_max) / problem.scale
             rate = self.schedule.rate(t, problem.tau_min, problem.tau_max)
