@@ -139,7 +139,7 @@ def schedule(clock: Clock, times: Any, longest: Any, whole: bool) -> tuple[Strid
     # as the next call will find it: chunks repeat an uninterrupted run
     since = np.append(elapsed, np.asarray(ends.high, np.float64) + np.asarray(ends.low, np.float64))
     intervals = _increasing(at, t0, since)
-    steps = _whole_steps(intervals, unit) if whole else _steps(np, intervals / unit, whole)
+    steps = _whole_steps(intervals, unit) if whole else _steps(np, intervals / unit, False)
     stride = Stride(intervals.astype(dtype), steps.astype(np.int32), ends)
     return stride, 1 << max(int(steps.max(initial=1)) - 1, 0).bit_length()
 

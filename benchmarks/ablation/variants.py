@@ -85,12 +85,16 @@ SETS = {
 
 def global_variants(name):
     """Return what builds each variant of a set: `EnKPF`, also where there is a localisation."""
-    return {label: functools.partial(kd.EnKPF, **changes) for label, changes in SETS[name].items()}
+    return _built(kd.EnKPF, SETS[name])
 
 
 def variants_of(experiment):
     """Return by label what builds each variant of the filter for an experiment."""
     if experiment.localisation is None:
-        return {label: functools.partial(kd.EnKPF, **changes) for label, changes in GLOBAL.items()}
-    local = functools.partial(kd.LEnKPF, experiment.localisation)
-    return {label: functools.partial(local, **changes) for label, changes in LOCAL.items()}
+        return _built(kd.EnKPF, GLOBAL)
+    return _built(functools.partial(kd.LEnKPF, experiment.localisation), LOCAL)
+
+
+def _built(build, variants):
+    """Return by label what builds a filter with each variant's changes."""
+    return {label: functools.partial(build, **changes) for label, changes in variants.items()}

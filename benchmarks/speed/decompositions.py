@@ -21,9 +21,10 @@ from benchmarks.shared.timing import interleaved_medians
 from kdediff_jax.numerics import jacobi
 
 REHEARSE = "--rehearse" in sys.argv
-STACKS = (1, 4) if REHEARSE else (1, 4, 16, 64, 512, 4096, 20480)
-SIZES = ((3, 8),) if REHEARSE else ((3, 3), (10, 10), (32, 32), (10, 40), (20, 40), (40, 40))
-SIZES += ((100, 100),) * (not REHEARSE)
+STACKS = (1, 4, 16, 64, 512, 4096, 20480)
+SIZES = ((3, 3), (10, 10), (32, 32), (10, 40), (20, 40), (40, 40), (100, 100))
+if REHEARSE:
+    STACKS, SIZES = (1, 4), ((3, 8),)
 LONGEST, LARGEST = 1.0, 2.0e9  # seconds of one call, bytes of one stack and its rotations
 
 

@@ -133,12 +133,13 @@ def main():
     body |= {"many members": [], "compared": [], "gpu": [], "cpu": []}
     for cases in (CASES[:4], CASES[4:]):
         gpu, cpu = here(cases, MOST), on_the_cores(cases)
-        body["compared"] += compared(cases, gpu, cpu)
+        both = compared(cases, gpu, cpu)
+        body["compared"] += both
         for name, rows in (("gpu", gpu), ("cpu", cpu)):
             body[name] += [{k: v for k, v in row.items() if k != "scores"} for row in rows]
         # kept as it grows: a lent GPU may be gone before the end
         save("gpu_runs", {"cycles": CYCLES}, body, partial=REHEARSE)
-        print(*body["compared"], sep="\n", flush=True)
+        print(*both, sep="\n", flush=True)
     body["many members"] = many_members()
     save("gpu_runs", {"cycles": CYCLES}, body, partial=REHEARSE)
 

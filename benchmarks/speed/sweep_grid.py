@@ -136,8 +136,7 @@ def main():
     )
     body, means = summary(result, experiment.num_cycles, referenced)
     print(body)
-    on_gpu = jax.default_backend() == "gpu"
-    if on_gpu:
+    if jax.default_backend() == "gpu":
         save("sweep_grid_gpu", {"seeds": list(seeds)}, body, partial=options.quick)
         return
     save("sweep_grid", {"seeds": list(seeds)}, body, partial=options.quick)

@@ -49,10 +49,12 @@ def _orthogonal(rows: Float[Array, "n k"], m: int) -> Float[Array, "n k"]:
 
     def turn(pairs: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], Scalar]:
         first, second, cosine = _rotated(*pairs, m, tolerance)
-        # the first row stays, all others move on by one seat round the table
-        seats = jnp.concatenate([first[:1], second[:1], first[1:-1]])
-        others = jnp.concatenate([second[1:], first[-1:]]) if half > 1 else second
-        return (seats if half > 1 else first, others), cosine
+        if half > 1:  # the first row stays, all others move on by one seat round the table
+            first, second = (
+                jnp.concatenate([first[:1], second[:1], first[1:-1]]),
+                jnp.concatenate([second[1:], first[-1:]]),
+            )
+        return (first, second), cosine
 
     def sweep(state: tuple) -> tuple:
         pairs, _, count = state

@@ -7,8 +7,8 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks.ablation.ablation import CELLS, compare, line, programs
-from benchmarks.ablation.variants import variants_of
+from benchmarks.ablation.ablation import CELLS, OTHERS, compare, line, programs
+from benchmarks.ablation.variants import SETS, global_variants, variants_of
 from kdediff_jax import experiments
 
 
@@ -26,6 +26,14 @@ def test_variants_share_programs(name):
 
 def test_cells_are_of_the_catalogue():
     assert {cell.split(":")[0] for cell in CELLS} <= set(experiments.CATALOGUE)
+
+
+def test_sets_of_variants_build_and_have_cells():
+    assert SETS.keys() == OTHERS.keys()
+    for name, (_, cells) in OTHERS.items():
+        built = {label: build() for label, build in global_variants(name).items()}
+        assert next(iter(built)) == "default" and len(built) > 2
+        assert {cell.split(":")[0] for cell in cells} <= set(experiments.CATALOGUE)
 
 
 def test_differences_are_paired():

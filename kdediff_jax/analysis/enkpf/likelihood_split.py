@@ -40,9 +40,24 @@ class AbstractLikelihoodSplit(eqx.Module):
 
     Attributes:
         shares: candidates in increasing order, in [0, 1]: an array or a sequence of numbers.
+
+    Raises:
+        ValueError: shares that are not.
     """
 
     shares: eqx.AbstractVar[Number]
+
+    def __check_init__(self) -> None:
+        """Check the shares, a user's too: equinox runs this for every subclass."""
+        known = concrete(self.shares)
+        if known is None:
+            return
+        in_order = known.ndim == 1 and known.size and (np.diff(known) > 0).all()
+        if not (in_order and ((known >= 0) & (known <= 1)).all()):
+            raise ValueError(
+                "kalman_share: expected a number in [0, 1], or shares there in increasing order, "
+                f"got {known.tolist()}"
+            )
 
     @abc.abstractmethod
     def choose(
@@ -73,10 +88,6 @@ class FixedSplit(AbstractLikelihoodSplit):
 
     shares: Number = eqx.field(converter=lambda share: jnp.atleast_1d(as_leaf(share)))
 
-    def __check_init__(self) -> None:
-        """Check the share."""
-        _check_shares(self.shares)
-
     def choose(
         self,
         estimates: Float[Array, "g f"],
@@ -106,7 +117,6 @@ class LikelihoodSplit(AbstractLikelihoodSplit):
 
     def __check_init__(self) -> None:
         """Check the numbers."""
-        _check_shares(self.shares)
         positive("noise_budget", self.noise_budget)
         positive("tolerance", self.tolerance, zero=True)
 
@@ -197,26 +207,7 @@ def _unit(variance: Float[Array, " f"]) -> Float[Array, " f"]:
 
 
 def as_split(value: Any) -> AbstractLikelihoodSplit:
-    """Return None as `LikelihoodSplit`, a number as `FixedSplit`, a rule as it is.
-
-    Raises:
-        ValueError: shares that are not one or more numbers in [0, 1], in increasing order.
-    """
+    """Return None as `LikelihoodSplit`, a number as `FixedSplit`, a rule as it is."""
     if value is None:
         return LikelihoodSplit()
-    if not isinstance(value, AbstractLikelihoodSplit):
-        return FixedSplit(value)
-    _check_shares(value.shares)
-    return value
-
-
-def _check_shares(shares: Any) -> None:
-    known = concrete(shares)
-    if known is None:
-        return
-    in_order = known.ndim == 1 and known.size and (np.diff(known) > 0).all()
-    if not (in_order and ((known >= 0) & (known <= 1)).all()):
-        raise ValueError(
-            "kalman_share: expected a number in [0, 1], or shares there in increasing order, got "
-            f"{known.tolist()}"
-        )
+    return value if isinstance(value, AbstractLikelihoodSplit) else FixedSplit(value)

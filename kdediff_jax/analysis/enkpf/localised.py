@@ -27,12 +27,7 @@ import jax.numpy as jnp
 from ... import kde
 from ..._checks import positive
 from ..._typing import Array, Float, Key, Number, like, tunable
-from ...ensemble.inflation import (
-    AbstractInflation,
-    FieldSamplingInflation,
-    as_inflation,
-    inflate,
-)
+from ...ensemble.inflation import AbstractInflation, FieldSamplingInflation, as_inflation, inflate
 from ...ensemble.localisation import Localisation, checked_localisation, reach
 from ...ensemble.rotation import rotate, unimodal
 from ...ensemble.transform import each_coordinate, local_transform
