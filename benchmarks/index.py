@@ -208,9 +208,17 @@ BENCHMARKS = (
         "Singular values of stacks on a GPU",
     ),
     Benchmark(
+        "gpu_programs",
+        "speed/gpu_programs.py",
+        "Does a whole run on a GPU call the host, or multiply below full precision?",
+        "2 min on a GPU; with --rehearse 1 min anywhere",
+        ("gpu_programs.json",),
+        "Whole runs as programs of a GPU",
+    ),
+    Benchmark(
         "gpu_compiled",
         "speed/gpu_compiled.py",
-        "What does the compiler make of the core and of whole runs for an H100 (no GPU needed)?",
+        "What does the compiler make of the core for an H100 (no GPU needed)?",
         "1 min",
         ("gpu_compiled.json",),
         "Compiled for a GPU, not run on one",

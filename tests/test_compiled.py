@@ -157,3 +157,29 @@ for module in pkgutil.walk_packages(kdediff_jax.__path__, "kdediff_jax."):
         jax.config.update("jax_num_cpu_devices", 2)  # raises once a backend has started
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def spectrum(x):
+    """Measure the real parts of the waves."""
+    return jnp.fft.rfft(x).real[:6]
+
+
+class Spectral(kd.AbstractObservation):
+    """The same as a black box."""
+
+    def sample(self, key, x, t):
+        return jnp.fft.irfft(jnp.fft.rfft(x), x.shape[0])[:6] + jax.random.normal(key, (6,))
+
+
+@pytest.mark.parametrize("observation", [kd.GaussianObservation(spectrum, 1.0), Spectral()])
+def test_simulators_that_transform_run_in_batches(observation):
+    """Fourier transforms in a batch of runs: on jaxlib 0.11 their layout was not its own."""
+    model = kd.dynamics.KuramotoSivashinsky(length=22.0)
+
+    def run(seed):
+        ensemble = jax.random.normal(jax.random.key(seed), (6, 16))
+        key, ys = jax.random.key(seed), jnp.zeros((2, 6))
+        return kd.assimilate(key, model, observation, kd.EnKF(), ensemble, ys).mean
+
+    together = jax.jit(jax.vmap(run))(jnp.arange(3))
+    np.testing.assert_allclose(together[2], run(2), rtol=1e-3, atol=1e-3)

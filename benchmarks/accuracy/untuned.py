@@ -16,7 +16,8 @@ constants were chosen once for all problems, on seeds 0 to 15, those of the loca
 rotation, on 6000 to 6015; that no step overshoots was tried on 1900 to 2047 and 3000 to 3127. At
 most 500 cycles (sakov2008 600), float32. Where the experiment has a localisation, two tuned LETKFs
 are rivals too, one without and one with random rotations of the ensemble (angle 1; best of the 4
-inflations 1 to 1.1, which the published LETKFs with rotations use). Differences are paired by seed.
+inflations 1 to 1.1, which the published LETKFs with rotations use). Differences are paired by seed,
+which holds on one kind of device alone: on another, rounding leads to another truth.
 A run has diverged if a cycle failed or its energy score is not below that of the same members
 without any measurement.
 """

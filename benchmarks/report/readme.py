@@ -42,6 +42,7 @@ SECTIONS = (
     (tables_core.fused_kernel, "fused_kernel"),
     (tables_core.gpu_runs, "gpu_runs"),
     (tables_core.decompositions, "decompositions"),
+    (tables_core.gpu_programs, "gpu_programs"),
     (tables_core.gpu_compiled, "gpu_compiled"),
     (tables_core.far_tiles, "far_tiles"),
     (tables_core.scaling, "scaling"),

@@ -83,8 +83,8 @@ def sweep_grid(record, on_gpu):
         f"{on_gpu['batch size']} runs a batch: {on_gpu['seconds']['run']:.1f} s, "
         f"{1e6 * on_gpu['seconds']['per analysis']:.0f} microseconds each, and "
         f"{on_gpu['seconds']['compile']:.0f} s to compile "
-        f"({on_gpu['iterations per analysis']:.1f} solver iterations an analysis; above "
-        f"{record['iterations per analysis']:.1f}); best sliced W2 "
+        f"({on_gpu['iterations per analysis']:.1f} solver iterations an analysis; above, with the "
+        f"solver of that commit, {record['iterations per analysis']:.1f}); best sliced W2 "
         f"{on_gpu['its sliced W2']:.2f}.",
         made_by(on_gpu, "sweep_grid"),
     )

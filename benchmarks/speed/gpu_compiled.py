@@ -6,9 +6,7 @@ Needs `jax[cuda12]` (or cuda13), but no GPU: XLA compiles ahead of time for a de
 Recorded are the memory that it plans for one evaluation and its gradient, and for the fused kernel
 the registers and spills of every thread, with `nvdisasm` (package nvidia-cuda-nvdisasm, beside
 `ptxas`) also the instructions of the inner loop for each pair. An H100 issues at most 128 of them a
-cycle and multiprocessor, which bounds the time per pair from below. Whole filtering runs are
-compiled as well, and searched for calls to the host and for products below full precision (TF32).
-Nothing here ran on a GPU.
+cycle and multiprocessor, which bounds the time per pair from below. Nothing here ran on a GPU.
 """
 
 from __future__ import annotations
@@ -17,7 +15,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from unittest import mock
 
 os.environ["JAX_PLATFORMS"] = "cpu"  # the plugin only describes the device
@@ -26,24 +23,14 @@ import jax
 import jax.numpy as jnp
 from jax.experimental import topologies
 
-import kdediff_jax as kd
 from benchmarks.shared.memory import gradient
 from benchmarks.shared.records import save
-from kdediff_jax import experiments, fused, pairwise
+from kdediff_jax import fused, pairwise
 
 LARGE = 1_000_000
 PLANNED = ((16384, 3), (16384, 20), (LARGE, 3), (LARGE, 20))
 KERNELS = (1, 3, 10, 20, 32, 40, 64, 100, 128)
 MEMBERS = 16384
-CYCLES = 20
-RUNS = (
-    ("lorenz63-z", "default", 250, 1),
-    ("lorenz63-z", "default", 250, 64),
-    ("lorenz63-z", "flow", 250, 64),
-    ("lorenz63-z", "flow, fused", 250, 64),
-    ("lorenz63-z", "flow, fused", 100_000, 1),
-    ("lorenz96-40", "default", 40, 1),
-)
 MULTIPROCESSORS, CLOCK, LANES = 132, 1.755e9, 128  # of an H100 SXM, at its boost clock
 H100 = """
 gpu_device_info {
@@ -120,45 +107,12 @@ def machine_code(d):
     return row
 
 
-def whole_run(name, label, n, batch):
-    """Return what a batch of whole filtering runs takes as one program."""
-    experiment = experiments.load(name)
-    analysis = experiment.filter(experiment.recommended, n)
-    if label.startswith("flow"):
-        sampler = kd.ProbabilityFlow(core="fused" if "fused" in label else "tiled")
-        analysis = kd.KDEDiffusion(state_bandwidth=0.5, obs_bandwidth=5.0, sampler=sampler)
-
-    def run(seed):
-        twin = experiment.twin(seed, n, CYCLES, jnp.dtype(jnp.float32))
-        key = jax.random.fold_in(jax.random.key(seed), 2)
-        model = experiment.dynamics, experiment.observation
-        return kd.assimilate(key, *model, analysis, twin.ensemble, twin.ys).mean
-
-    start = time.perf_counter()
-    program = compiled(jax.vmap(run), (batch,), dtype=jnp.int32)
-    text = program.as_text()
-    products = re.findall(r"^.*(?: dot\(|convolution\(|cublas\$gemm).*$", text, re.MULTILINE)
-    return {
-        "experiment": name,
-        "filter": label,
-        "N": n,
-        "runs": batch,
-        "seconds to compile": time.perf_counter() - start,
-        "planned MiB": program.memory_analysis().temp_size_in_bytes / 2**20,
-        "by the fused kernel": "mosaic_gpu" in text,
-        "calls to the host": len(re.findall(r"callback|infeed|outfeed", text)),
-        "products": len(products),
-        "below full precision": sum("highest" not in line.lower() for line in products),
-    }
-
-
 if __name__ == "__main__":
     if "--kernel" in sys.argv:
         of_core(kernel, MEMBERS, int(sys.argv[-1]))
     else:
         body = {"planned MiB": [planned(*size) for size in PLANNED]}
         body["kernel"] = [machine_code(d) for d in KERNELS]
-        body["runs"] = [whole_run(*run) for run in RUNS]
-        print(*body["planned MiB"], *body["kernel"], *body["runs"], sep="\n")
-        settings = {"device": "NVIDIA H100 80GB HBM3", "members": MEMBERS, "cycles": CYCLES}
+        print(*body["planned MiB"], *body["kernel"], sep="\n")
+        settings = {"device": "NVIDIA H100 80GB HBM3", "members": MEMBERS}
         save("gpu_compiled", settings, body)

@@ -11,6 +11,7 @@ from jax import lax
 
 from .._typing import Array, Float, Key, Scalar, like
 from ..clock import Stride
+from ..numerics import row_major
 from .base import AbstractDynamics
 
 
@@ -35,7 +36,7 @@ def one_step(
             f"dynamics: expected `step` to return {x.dtype}{list(x.shape)} as it was given, "
             f"got {got}"
         )
-    return moved
+    return row_major(moved)
 
 
 def propagate(

@@ -1,6 +1,14 @@
 """Numerical pieces that every scheme shares: products, roots, masks, bisection, decompositions."""
 
-from .arrays import centred, dot, masked_covariance, safe_sqrt, split_missing, standard_deviation
+from .arrays import (
+    centred,
+    dot,
+    masked_covariance,
+    row_major,
+    safe_sqrt,
+    split_missing,
+    standard_deviation,
+)
 from .bisection import bisect, bisect_root
 from .linalg import cho_solve, cholesky, eigh, solve, solve_lower, triangular_root
 from .regression import LinearFit, linear_fit
@@ -28,6 +36,7 @@ __all__ = [
     "masked_covariance",
     "mean_squares",
     "root_of_rows",
+    "row_major",
     "safe_sqrt",
     "smooth",
     "solve",

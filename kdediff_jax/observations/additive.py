@@ -18,6 +18,7 @@ from jax.scipy.special import gammaln
 
 from .._checks import concrete, measured, per_coordinate, positive, vector
 from .._typing import Array, Float, Key, Number, Scalar, like, tunable
+from ..numerics import row_major
 from .base import AbstractLikelihood
 
 
@@ -70,7 +71,7 @@ class AbstractAdditiveNoise(AbstractAdditive):
 
     def mean(self, x: Float[Array, " d"], t: Scalar) -> Float[Array, " m"]:
         """Return operator(x)."""
-        value = measured("operator", "h(x)", self.operator(x))
+        value = row_major(measured("operator", "h(x)", self.operator(x)))
         per_coordinate("std", self.std, value.shape[0])
         return value
 

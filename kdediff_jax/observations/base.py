@@ -9,6 +9,7 @@ import jax
 
 from .._checks import measured
 from .._typing import Array, Float, Key, Scalar
+from ..numerics import row_major
 
 
 class AbstractObservation(eqx.Module):
@@ -36,7 +37,7 @@ def measure(
         TypeError: `sample` returns None, a tuple or integers.
         ValueError: `sample` does not return a vector of at least one component.
     """
-    return measured("observation", "`sample`", observation.sample(key, x, t))
+    return row_major(measured("observation", "`sample`", observation.sample(key, x, t)))
 
 
 def sample_ensemble(

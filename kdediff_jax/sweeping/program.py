@@ -31,7 +31,9 @@ def use_every_core() -> None:
 
     Only before JAX starts: later, as in a notebook, it does nothing.
     """
-    cores = os.cpu_count() or 1
+    # of the cores that this process may run on: batch systems give out fewer than there are
+    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS and Windows
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     # jaxlib's batched LAPACK calls wait for helpers from the pool of threads that the devices run
     # on: with no more threads than devices all of them may wait, for ever (seen with jaxlib 0.10.2)
     os.environ.setdefault("NPROC", str(2 * cores))
