@@ -14,8 +14,10 @@ SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13)
 WORKERS ?= 2
 PYTEST := $(PY) -m pytest -n auto --maxprocesses $(WORKERS) --dist worksteal
 PYTEST_ARGS ?=
-# Most of a quick test's time is LLVM's optimiser; slow tests, notebooks and the demo run optimised.
-QUICK := XLA_FLAGS="$(XLA_FLAGS) --xla_backend_optimization_level=0"
+# Most of a quick test's time is compiling: without LLVM's optimiser, and without the fusion emitters
+# that jaxlib before 0.11 can do without, it is a third. Slow tests and the demo run optimised.
+PLAIN := import jaxlib.version as v; print("--xla_cpu_use_fusion_emitters=false" * (v.__version__ < "0.11"))
+QUICK = XLA_FLAGS="$(XLA_FLAGS) --xla_backend_optimization_level=0 $$($(PY) -c '$(PLAIN)')"
 DEMO_ARGS ?= run lorenz63-z --output demo-results --force
 BENCH_ARGS ?=
 NOTEBOOKS_ARGS ?=
@@ -45,7 +47,7 @@ slow: $(VENV)/.stamp-test  ## run the literature runs and many cases, minutes ea
 	$(PYTEST) -m slow $(PYTEST_ARGS)
 
 notebooks: $(VENV)/.stamp-dev  ## execute the notebooks at small size (NOTEBOOKS_ARGS=... is passed on)
-	$(PY) notebooks/run.py $(NOTEBOOKS_ARGS)
+	$(QUICK) $(PY) notebooks/run.py $(NOTEBOOKS_ARGS)
 
 lint: $(VENV)/.stamp-dev  ## check style, formatting and types
 	$(PY) -m ruff check .
