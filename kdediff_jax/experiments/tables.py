@@ -17,6 +17,7 @@ NAMES = {
     "ess": "effective sample size",
     "steps": "solver steps per analysis",
 }
+PAPER = "arXiv 2603.21291"
 
 
 def main_score(record: Record) -> str:
@@ -60,13 +61,14 @@ def _measured(record: Record, score: str, sizes: list[str]) -> list[list[str]]:
 
 
 def _published(record: Record, score: str, sizes: list[str]) -> list[list[str]]:
-    """Return a row for every method of the published table."""
-    entries = [entry for entry in record["published"] if entry["score"] == score]
-    rows = []
-    for method in dict.fromkeys(entry["method"] for entry in entries):
-        values = {str(e["members"]): e["value"] for e in entries if e["method"] == method}
-        rows.append([f"paper: {method}", *(f"{values[n]:g}" if n in values else "" for n in sizes)])
-    return rows
+    """Return a row for every method of the published table, the paper's own told from others'."""
+    rows = {}
+    for entry in record["published"]:
+        if entry["score"] == score:
+            origin = "paper" if PAPER in entry["source"] else "published"
+            row = rows.setdefault(f"{origin}: {entry['method']}", {})
+            row[str(entry["members"])] = f"{entry['value']:g}"
+    return [[label, *(row.get(n, "") for n in sizes)] for label, row in rows.items()]
 
 
 def _cell(entry: FilterRecord | None, score: str) -> str:

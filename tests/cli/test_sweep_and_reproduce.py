@@ -36,7 +36,15 @@ def synthetic_record():
         "experiment": "linear-gaussian",
         "selected by": "energy_score",
         "plan": {"scoring": [0, 1], "tuning": [2]},
-        "published": [{"method": "kde", "members": 20, "score": "rmse", "value": 3.07}],
+        "published": [
+            {
+                "method": "kde",
+                "members": 20,
+                "score": "rmse",
+                "value": 3.07,
+                "source": "arXiv 2603.21291, RMSE",
+            }
+        ],
         "members": {
             "100": {"chosen": chosen, "filters": {"kde": entry(1.25, 1)}},
             "20": {"chosen": chosen, "filters": {"kde": entry(None, 2)}},

@@ -30,6 +30,9 @@ def small_experiment():
     )
 
 
+PAPER = "arXiv 2603.21291, RMSE"
+
+
 def synthetic_record():
     """A record as `reproduce` returns it, of two sizes and one filter."""
 
@@ -42,7 +45,10 @@ def synthetic_record():
         "experiment": "linear-gaussian",
         "selected by": "energy_score",
         "plan": {"scoring": [0, 1], "tuning": [2]},
-        "published": [{"method": "kde", "members": 20, "score": "rmse", "value": 3.07}],
+        "published": [
+            {"method": "kde", "members": 20, "score": "rmse", "value": 3.07, "source": PAPER},
+            {"method": "enks", "members": 100, "score": "rmse", "value": 0.9, "source": "others"},
+        ],
         "members": {
             "100": {"chosen": chosen, "filters": {"kde": entry(1.25, 1)}},
             "20": {"chosen": chosen, "filters": {"kde": entry(None, 2)}},
@@ -196,6 +202,7 @@ def test_tables_show_failures_and_the_paper():
     assert rows == [
         ["kde", "failed (2 diverged)", "1.25 ± 0.5 (1.25; 1 div.)"],
         ["paper: kde", "3.07", ""],
+        ["published: enks", "", "0.9"],
     ]
     text = tables.markdown(made)
     assert "| kde: h | 0.25 | 0.25 |" in text and "RMSE of the mean" in text
