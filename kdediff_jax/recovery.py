@@ -1,11 +1,11 @@
-"""A run that has lost its members starts again from its own climate.
+"""A run that has lost its members starts again from its own past.
 
 An ensemble of few members can leave the attractor of its model: it stays finite for some cycles,
 and none of its members survives the next forecast. What it was just before is no place to start
-from. So a run keeps a reserve of N members: first the initial ensemble; each good cycle then puts
-in the next of its members for the oldest, that is a sample of the last N good cycles, and as wide
-as the model's climate. A member far outside the reserve is not taken: the cycles on the way to the
-loss report nothing unusual.
+from. So a run keeps a reserve of N members: first the initial ensemble; every fifth good cycle then
+puts in the next of its members for the oldest. The cycles on the way to a loss, which report
+nothing unusual, are few of the last 5 N, and what they put in is found by its distance from the
+rest when the reserve is needed.
 """
 
 from __future__ import annotations
@@ -14,9 +14,12 @@ import jax.numpy as jnp
 from jax import lax
 
 from ._typing import Array, Bool, Float, Int
+from .analysis.members import far_members, replace_dead
 from .analysis.outcome import AnalysisInfo
+from .numerics import rarely
 
-MARGIN = 0.1  # of the reserve's range; a loss takes a few cycles, a trend has as long as it likes
+EVERY = 5  # cycles; a loss takes a few, and must not fill more than the tails of the reserve
+FAR = 5.0  # halves of the distance between the 15th and the 85th percentile
 
 
 def restarted(
@@ -30,10 +33,23 @@ def restarted(
         forecast: members as the model returned them.
         reserve: of the run, see `replenished`.
     """
-    n = forecast.shape[0]
-    gone = n - jnp.sum(jnp.all(jnp.isfinite(forecast), axis=1), dtype=jnp.int32)
-    lost = jnp.where(n - gone < 2, gone, 0)
-    return jnp.where(lost > 0, reserve, forecast), lost
+
+    def looked_at() -> tuple[Array, Array]:
+        n = forecast.shape[0]
+        gone = n - jnp.sum(jnp.all(jnp.isfinite(forecast), axis=1), dtype=jnp.int32)
+        lost = jnp.where(n - gone < 2, gone, 0)
+        return jnp.where(lost > 0, credible(reserve), forecast), lost
+
+    # where fewer than two are left one of the first two is gone
+    suspicious = ~jnp.all(jnp.isfinite(forecast[:2]))
+    return rarely(suspicious, looked_at, lambda: (forecast, jnp.int32(0)))
+
+
+def credible(reserve: Float[Array, "n d"]) -> Float[Array, "n d"]:
+    """Return the reserve with stand-ins for rows far from the others, or not finite."""
+    finite = jnp.all(jnp.isfinite(reserve), axis=1)
+    sound = finite & ~far_members(reserve, finite[:, None], jnp.asarray(FAR, reserve.dtype))
+    return jnp.where(jnp.any(sound), replace_dead(reserve, sound), reserve)
 
 
 def reported(info: AnalysisInfo, lost: Int[Array, ""]) -> AnalysisInfo:
@@ -48,20 +64,15 @@ def replenished(
     index: Int[Array, ""],
     ok: Bool[Array, ""],
 ) -> Float[Array, "n d"]:
-    """Return the reserve with one more member of a good cycle.
+    """Return the reserve, in every fifth cycle with one more member if the cycle was good.
 
     Args:
-        reserve: members of good cycles; a row that is not finite counts for nothing.
+        reserve: members of good cycles.
         ensemble: what the cycle started from, so that its forecast is known to be sound.
         index: number of the cycle.
         ok: whether the cycle was good.
     """
-    finite = jnp.isfinite(reserve)
-    low = jnp.min(jnp.where(finite, reserve, jnp.inf), axis=0)
-    high = jnp.max(jnp.where(finite, reserve, -jnp.inf), axis=0)
-    row = index % reserve.shape[0]
-    # halves, whose difference cannot overflow
-    room = 2 * MARGIN * (0.5 * high - 0.5 * low)
-    near = jnp.all((ensemble[row] >= low - room) & (ensemble[row] <= high + room))
-    member = jnp.where(ok & near, ensemble[row], reserve[row])
+    row = index // EVERY % reserve.shape[0]
+    taken = ok & (index % EVERY == 0) & jnp.all(jnp.isfinite(ensemble[row]))
+    member = jnp.where(taken, ensemble[row], reserve[row])
     return lax.dynamic_update_index_in_dim(reserve, member, row, axis=0)

@@ -77,6 +77,15 @@ def same(a, b):
         np.testing.assert_array_equal(x, y)
 
 
+def close(a, b):
+    """Assert that two trees are equal to a few roundings, random keys and integers exactly."""
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        if jnp.issubdtype(x.dtype, jnp.floating):
+            np.testing.assert_allclose(x, y, rtol=3e-6, atol=1e-6)
+        else:
+            same(x, y)
+
+
 @pytest.mark.parametrize("name", SCHEMES)
 def test_chunks_and_loops_repeat_an_uninterrupted_run(name):
     analysis, modules = SCHEMES[name](), (Drift(), observe(0, 1))
@@ -94,13 +103,13 @@ def test_chunks_and_loops_repeat_an_uninterrupted_run(name):
     same(jax.tree.map(lambda *x: np.concatenate(x), *chunks), (whole.saved, whole.info))
     same(second.state, whole.state)
     same(whole.state.key, jax.random.key(0))  # cycle k folds k into the run's own key
-    # one cycle at a time, bit for bit
+    # one cycle at a time is another program: the same to rounding
     state = kd.init(jax.random.key(0), members())
     for k, y in enumerate(YS):
         state, output = kd.cycle(state, *modules, analysis, jnp.asarray(y))
         expected = jax.tree.map(lambda x, k=k: x[k], (whole.saved, whole.info))
-        same((keep(output), output.info), expected)
-    same(state, whole.state)
+        close((keep(output), output.info), expected)
+    close(state, whole.state)
 
 
 def test_what_save_stores():

@@ -12,9 +12,9 @@ members are found up to 15 in a hundred on either side.
 from __future__ import annotations
 
 import jax.numpy as jnp
-from jax import lax
 
 from .._typing import Array, Bool, Float, Scalar
+from ..numerics import rarely
 
 BEYOND = 15  # percent of the members that lie beyond the percentiles at either end
 FEWEST = 10  # members of which one can be called far
@@ -37,7 +37,7 @@ def admit(
         return replace_dead(forecast, alive), alive
 
     everyone = jnp.ones(forecast.shape[0], bool)
-    return lax.cond(all_near(forecast), lambda: (forecast, everyone), mended)
+    return rarely(~all_near(forecast), mended, lambda: (forecast, everyone))
 
 
 def all_near(x: Float[Array, "n k"]) -> Bool[Array, ""]:

@@ -6,10 +6,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from .._typing import Array, Bool, Float, Scalar, like
-from ..numerics import LinearFit, linear_fit
+from ..numerics import LinearFit, linear_fit, rarely
 from .members import all_near, far_members, replace_dead
 
 
@@ -82,7 +81,7 @@ def admit_pairs(
         return Admitted(Pairs(forecast, alive, values, y), jnp.ones(values.shape, bool), fit)
 
     # what is rare is not worth the time of every cycle
-    return lax.cond(jnp.all(alive) & all_near(values), as_they_are, mended)
+    return rarely(~(jnp.all(alive) & all_near(values)), mended, as_they_are)
 
 
 def _usable(

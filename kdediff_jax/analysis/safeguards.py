@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import equinox as eqx
 import jax.numpy as jnp
-from jax import lax
 
 from .._checks import positive
 from .._typing import Array, Bool, Float, Number, Scalar, like, tunable
 from ..ensemble.inflation import inflate
+from ..numerics import rarely
 from .members import admit
 from .outcome import AnalysisInfo, Outcome
 
@@ -73,7 +73,7 @@ class Safeguards(eqx.Module):
             return ensemble, _mean_of_finite(ensemble)
 
         analysed = outcome.ensemble, jnp.broadcast_to(outcome.mean, members.shape[1:])
-        ensemble, mean = lax.cond(done & sound, lambda: analysed, in_its_place)
+        ensemble, mean = rarely(~(done & sound), in_its_place, lambda: analysed)
 
         def count(value: Array | int) -> Array:
             return jnp.where(done, jnp.asarray(value, jnp.int32), 0)

@@ -14,7 +14,7 @@ from .. import kde
 from .._checks import choice, positive
 from .._typing import Array, Bool, Float, Int, Key, Number, Scalar, like, tunable
 from ..ensemble.resampling import SCHEMES, resample
-from ..numerics import apply_spectral, dot, safe_sqrt, unit_of_spread
+from ..numerics import apply_spectral, dot, rarely, safe_sqrt, unit_of_spread
 from ..observations.additive import AbstractAdditive
 from ..observations.base import AbstractLikelihood, AbstractObservation
 from ..observations.error_model import component_densities, density, from_statement
@@ -100,7 +100,7 @@ class SIR(AbstractAnalysis):
                 f"observation: expected a scalar log_likelihood, got shape {whole.shape[1:]}"
             )
         none = jnp.isnan(whole)
-        log_weights = lax.cond(
+        log_weights = rarely(
             jnp.any(none & alive),
             lambda: jnp.where(none, by_components(log_likelihood, y, forecast), whole),
             lambda: whole,

@@ -10,10 +10,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-from jax import lax
 
 from .._typing import Array, Float
-from ..numerics import binary_unit, unit_of_spread
+from ..numerics import binary_unit, rarely, unit_of_spread
 from ..observations.error_model import ErrorModel
 from .predict import Predicted
 
@@ -31,10 +30,10 @@ def units_of(forecast: Predicted) -> Units:
     A component without noise has the unit of its predictions.
     """
     std = jnp.sqrt(jnp.diagonal(forecast.error_model.covariance))
-    size = lax.cond(
-        jnp.all(std > 0),
-        lambda: std,
+    size = rarely(
+        ~jnp.all(std > 0),
         lambda: jnp.where(std > 0, std, unit_of_spread(forecast.predictions)),
+        lambda: std,
     )
     return Units(unit_of_spread(forecast.members), binary_unit(size))
 

@@ -11,6 +11,7 @@ from .arrays import (
 )
 from .bisection import bisect, bisect_root
 from .linalg import cho_solve, cholesky, eigh, solve, solve_lower, triangular_root
+from .rare import rarely
 from .regression import LinearFit, linear_fit
 from .roots import floored_root, root_of_rows, solve_positive
 from .smoothing import Smooth, mean_squares, smooth
@@ -35,6 +36,7 @@ __all__ = [
     "linear_fit",
     "masked_covariance",
     "mean_squares",
+    "rarely",
     "root_of_rows",
     "row_major",
     "safe_sqrt",

@@ -9,6 +9,7 @@ from jax import lax
 
 from .._typing import Array, Bool, Float, Scalar
 from .arrays import dot, standard_deviation
+from .rare import rarely
 from .roots import solve_positive
 
 ROUNDS = 30  # of filling missing values by the regression, and regressing again
@@ -68,12 +69,7 @@ def linear_fit(
         mean = jnp.mean(filled, axis=0, keepdims=True)
         return jnp.where(known, values, mean + dot(z, smoother, filled - mean))
 
-    filled = lax.cond(
-        jnp.all(known),
-        lambda filled: filled,
-        lambda filled: lax.fori_loop(0, ROUNDS, fill, filled),
-        filled,
-    )
+    filled = rarely(~jnp.all(known), lambda: lax.fori_loop(0, ROUNDS, fill, filled), lambda: filled)
     mean = jnp.mean(filled, axis=0)
     leverage = jnp.sum(z * smoother.T, axis=1) + 1 / x.shape[0]
     return LinearFit(origin, scale, mean, dot(smoother, filled - mean[None]), leverage)

@@ -13,10 +13,9 @@ from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from .._typing import Array, Bool, Float, Key, Scalar, like
-from ..numerics import dot, linear_fit, split_missing
+from ..numerics import dot, linear_fit, rarely, split_missing
 from .additive import AbstractAdditive, AbstractAdditiveNoise
 from .base import AbstractLikelihood, AbstractObservation, measure
 from .simulated_density import SimulatedDensity
@@ -53,7 +52,7 @@ class ErrorModel(NamedTuple):
             return gaussian()
         if self.additive is False:
             return density()
-        return lax.cond(self.additive, gaussian, density)
+        return rarely(jnp.logical_not(self.additive), density, gaussian)
 
     def log_density(
         self, y: Float[Array, " m"], members: Float[Array, "n d"]

@@ -27,10 +27,10 @@ from typing import NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
-from jax import lax
 
 from .._checks import positive
 from .._typing import Array, Bool, Float, Int, Number, like, tunable
+from ..numerics import rarely
 from .kernel_pairs import KernelPairs, kernel_pairs, likeliest
 from .location_scale import LocationScale, location_and_scale
 
@@ -82,10 +82,8 @@ class SimulatedDensity(eqx.Module):
         bandwidths, background = like(members, self.bandwidths), like(members, self.background)
         pairs = kernel_pairs(members, simulated, widths, bandwidths, background)
         nothing = jnp.zeros(simulated.shape[2], jnp.int32)
-        chosen = lax.cond(
-            jnp.any(found),
-            lambda: likeliest(by_first, pairs, evidence),
-            lambda: nothing,
+        chosen = rarely(
+            jnp.any(found), lambda: likeliest(by_first, pairs, evidence), lambda: nothing
         )
         return ComponentDensities(first, pairs, chosen, jnp.any(found))
 

@@ -1,0 +1,78 @@
+"""What is rarely needed, and then for few of the runs in a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
+
+from .._typing import Array, Bool
+
+T = TypeVar("T")
+
+
+def rarely(needed: Bool[Array, ""], instead: Callable[[], T], usually: Callable[[], T]) -> T:
+    """Return `instead()` where it is needed, else `usually()`.
+
+    A `lax.cond` of a batch takes both ways for every run of it. Here `instead` is a loop of no
+    rounds: a batch takes one round if any of its runs needs it, and none if none does. Its
+    derivative is computed both ways.
+
+    Args:
+        needed: whether the usual result will not do.
+        instead: what is seldom needed; it and `usually` return arrays of the same shapes and
+            dtypes, and may close over traced arrays.
+        usually: cheap, and computed always.
+    """
+    ways = _closed(instead), _closed(usually)
+    consts = tuple(way.consts for way in ways)
+    moving, fixed = eqx.partition(consts, eqx.is_inexact_array)
+    shape = jax.tree.structure(jax.eval_shape(usually))
+    return jax.tree.unflatten(shape, _chosen(tuple(w.jaxpr for w in ways), needed, fixed, moving))
+
+
+def _closed(way: Callable[[], Any]) -> Any:
+    """Return the program of a function, with the traced arrays that it closes over as constants."""
+    return jax.make_jaxpr(way)()
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _chosen(programs: tuple[Any, Any], needed: Array, fixed: Any, moving: Any) -> list[Array]:
+    def once(state: tuple[Array, Any]) -> tuple[Array, Any]:
+        # else all of it comes before the loop, as it is the same in every round: XLA moves it
+        _, here = lax.optimization_barrier((state[0], (fixed[0], moving[0])))
+        return jnp.zeros_like(state[0]), _run(programs[0], *here)
+
+    usually = _run(programs[1], fixed[1], moving[1])
+    return lax.while_loop(lambda state: state[0], once, (needed, usually))[1]
+
+
+def _run(program: Any, fixed: Any, moving: Any) -> list[Array]:
+    return jaxpr_as_fun(ClosedJaxpr(program, eqx.combine(moving, fixed)))()
+
+
+@_chosen.defjvp
+def _tangents(programs: Any, primals: tuple, tangents: tuple) -> tuple[Any, Any]:
+    needed, fixed, moving = primals
+
+    def tangent(way: int, taken: Array) -> list[Array]:
+        def result(moving: Any) -> Any:
+            return eqx.filter(_run(programs[way], fixed[way], moving), eqx.is_inexact_array)
+
+        # of the way not taken nothing, whatever its derivative is, in reverse too
+        changes = jax.tree.map(lambda t: jnp.where(taken, t, 0), tangents[2][way])
+        return jax.jvp(result, (moving[way],), (changes,))[1]
+
+    found = _chosen(programs, *primals)
+    both = tangent(0, needed), tangent(1, ~needed)
+    moved = jax.tree.map(partial(jnp.where, needed), *both)
+    # what cannot move has a tangent of no dtype
+    still = [np.zeros(jnp.shape(x), jax.dtypes.float0) for x in found]
+    return found, eqx.combine(moved, still)
