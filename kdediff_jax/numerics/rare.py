@@ -31,16 +31,13 @@ def rarely(needed: Bool[Array, ""], instead: Callable[[], T], usually: Callable[
             dtypes, and may close over traced arrays.
         usually: cheap, and computed always.
     """
-    ways = _closed(instead), _closed(usually)
-    consts = tuple(way.consts for way in ways)
-    moving, fixed = eqx.partition(consts, eqx.is_inexact_array)
-    shape = jax.tree.structure(jax.eval_shape(usually))
-    return jax.tree.unflatten(shape, _chosen(tuple(w.jaxpr for w in ways), needed, fixed, moving))
-
-
-def _closed(way: Callable[[], Any]) -> Any:
-    """Return the program of a function, with the traced arrays that it closes over as constants."""
-    return jax.make_jaxpr(way)()
+    # as programs, whose constants are the traced arrays that the functions close over
+    programs, shapes = zip(
+        *(jax.make_jaxpr(way, return_shape=True)() for way in (instead, usually)), strict=True
+    )
+    moving, fixed = eqx.partition(tuple(p.consts for p in programs), eqx.is_inexact_array)
+    found = _chosen(tuple(p.jaxpr for p in programs), needed, fixed, moving)
+    return jax.tree.unflatten(jax.tree.structure(shapes[1]), found)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
