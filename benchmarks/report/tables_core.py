@@ -218,8 +218,8 @@ def _held_up(rows):
     if not slower:
         return ""
     return (
-        f"Slower on those cores among many than alone: {', '.join(slower)}; at that commit every run "
-        "of a batch computed also what only bad members need (see CHANGELOG, `rarely`). "
+        f"Slower on those cores among many than alone: {', '.join(slower)}; at that commit every "
+        "run of a batch computed also what only bad members need (see CHANGELOG, `rarely`). "
         "Such a ratio says more of the CPU run."
     )
 
