@@ -1,4 +1,4 @@
-r"""Transforms between the unbounded coordinates that a filter moves and the bounded values of a model.
+r"""Transforms between the unbounded coordinates that a filter moves and a model's bounded values.
 
 A Kalman gain adds to a coordinate what it likes: a concentration becomes negative, a fraction 1.2.
 In unbounded coordinates u it cannot, and the model sees v = forward(u) alone:
@@ -181,7 +181,9 @@ class Interval(AbstractTransform):
         larger = jnp.maximum(jnp.maximum(jnp.abs(lower), jnp.abs(upper)), width)
         rounding = jnp.finfo(value.dtype).eps * larger / width
         least = jnp.maximum(like(value, self.margin), jnp.minimum(rounding, 0.25))
-        above, below = (jnp.clip(v / width, least, 1 - least) for v in (value - lower, upper - value))
+        above, below = (
+            jnp.clip(v / width, least, 1 - least) for v in (value - lower, upper - value)
+        )
         return jnp.log(above) - jnp.log(below)
 
 
@@ -244,7 +246,7 @@ class Blocks(AbstractTransform):
 
     def __init__(self, *parts: tuple[AbstractTransform, int]) -> None:
         if not parts:
-            raise ValueError("parts: expected at least one pair of a transform and a size, got none")
+            raise ValueError("parts: expected pairs of a transform and a size, got none")
         for part in parts:
             if not isinstance(part, tuple) or len(part) != 2:
                 raise TypeError(f"parts: expected pairs of a transform and a size, got {part!r}")

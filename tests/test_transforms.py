@@ -134,10 +134,10 @@ def test_numbers_are_leaves():
         (lambda: kd.Interval(0.0, float("inf")), ValueError, "finite bounds"),
         (lambda: kd.Interval(margin=0.5), ValueError, "margin"),
         (lambda: kd.Angle(-1.0), ValueError, "period"),
-        (lambda: kd.Blocks(), ValueError, "at least one pair"),
+        (lambda: kd.Blocks(), ValueError, "got none"),
         (lambda: kd.Blocks(kd.Positive()), TypeError, "pairs"),
         (lambda: kd.Blocks(("log", 2)), TypeError, "such as `Positive"),
-        (lambda: kd.Blocks((kd.Positive(), 0)), ValueError, "at least 1"),
+        (lambda: kd.Blocks((kd.Positive(), 0)), ValueError, "parts: expected at least 1"),
         (
             lambda: kd.Blocks((kd.Positive(), 2)).forward(jnp.zeros(3)),
             ValueError,

@@ -1,7 +1,7 @@
 """State and parameters together: is a parameter found from a wrong start, and honestly?
 
-python benchmarks/accuracy/parameters.py            writes results/parameters.json (about 10 minutes)
-python benchmarks/accuracy/parameters.py NAME ..    some problems, writes nothing
+python benchmarks/accuracy/parameters.py           writes results/parameters.json (about 10 minutes)
+python benchmarks/accuracy/parameters.py NAME ..   some problems, writes nothing
 
 The filter starts two standard deviations off: its first guess and spread are the problem's, the
 truth has another value in all 20 runs (seeds 0 to 19), which differ in everything else. A parameter
@@ -77,15 +77,15 @@ LOCAL = {
 EVERYTHING = kd.GaussianObservation(kd.Identity(), 1.0)
 PROBLEMS = {
     "lorenz63, rho": Problem(
-        kd.Lorenz63(rho=28.0, interval=0.1), "rho", 24.0, 2.0, (0.0, 0.02), 3, 100, 200,
+        kd.Lorenz63(rho=28.0, interval=0.1), "rho", 24.0, 2.0, (0.0, 0.02, 0.05), 3, 100, 200,
         kd.GaussianObservation(kd.Identity(), 2.0), GLOBAL, 1.0,
     ),
     "lorenz96-10, forcing": Problem(
-        kd.Lorenz96(interval=0.1, substeps=2), "forcing", 6.0, 1.0, (0.0, 0.01), 10, 100, 200,
+        kd.Lorenz96(interval=0.1, substeps=2), "forcing", 6.0, 1.0, (0.0, 0.01, 0.03), 10, 100, 200,
         EVERYTHING, GLOBAL, 6.0,
     ),
     "lorenz96-40, forcing": Problem(
-        kd.Lorenz96(), "forcing", 6.0, 1.0, (0.0, 0.01), 40, 40, 200, EVERYTHING, LOCAL, 6.0,
+        kd.Lorenz96(), "forcing", 6.0, 1.0, (0.0, 0.01, 0.03), 40, 40, 200, EVERYTHING, LOCAL, 6.0,
     ),
 }  # fmt: skip
 

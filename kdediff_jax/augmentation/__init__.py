@@ -4,4 +4,4 @@ from .layout import Augmentation, Parts
 from .models import AugmentedDynamics
 from .parameters import Parameter
 
-__all__ = ["AugmentedDynamics", "Augmentation", "Parameter", "Parts"]
+__all__ = ["Augmentation", "AugmentedDynamics", "Parameter", "Parts"]

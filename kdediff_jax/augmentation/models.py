@@ -61,12 +61,12 @@ def dynamics(augmentation: Augmentation, model: Any) -> AugmentedDynamics:
     }
     if isinstance(model, AbstractDynamics):
         _check_fields(model, guess)
-        return AugmentedDynamics(augmentation, model)
+        return AugmentedDynamics(augmentation=augmentation, wrapped=model)  # pyright: ignore[reportCallIssue]
     if not callable(model):
         raise TypeError(f"model: expected dynamics, or a function that makes one, got {model!r}")
-    made = model(guess)
+    made: Any = model(guess)
     has_method("model", made, "step")
-    return AugmentedDynamics(augmentation, made, model)
+    return AugmentedDynamics(augmentation=augmentation, wrapped=made, make=model)  # pyright: ignore[reportCallIssue]
 
 
 def _check_fields(model: AbstractDynamics, guess: dict[str, Array]) -> None:

@@ -104,7 +104,9 @@ class StateSpace(eqx.Module):
         lead = arrays[0].shape[: arrays[0].ndim - len(self.fields[0].shape)]
         for name, field, array in zip(self.names, self.fields, arrays, strict=True):
             if array.shape != (*lead, *field.shape):
-                raise ValueError(f"{name}: expected shape {(*lead, *field.shape)}, got {array.shape}")
+                raise ValueError(
+                    f"{name}: expected shape {(*lead, *field.shape)}, got {array.shape}"
+                )
         return jnp.concatenate([a.reshape(*lead, -1) for a in arrays], axis=-1)
 
     def unravel(self, x: Float[Array, "*s d"]) -> Any:
@@ -179,7 +181,9 @@ class StateSpace(eqx.Module):
         for column in range(self.size) if columns is None else columns:
             name, at = self.place(column)
             if not set(dims) <= set(at):
-                raise ValueError(f"dims: expected dimensions of {name}, {tuple(at)}, got {tuple(dims)}")
+                raise ValueError(
+                    f"dims: expected dimensions of {name}, {tuple(at)}, got {tuple(dims)}"
+                )
             found.append([at[dim] for dim in dims])
         return np.asarray(found, float).reshape(-1, len(dims))
 
@@ -197,7 +201,8 @@ class StateSpace(eqx.Module):
             dims: dimensions that are distances. Fields behind all others that have none of them
                 have no place, see `Localisation`.
             measured: coordinates measured, such as `select(...).indices`, one a component.
-            radius, period: as of `Localisation`; a period for every dimension.
+            radius: as of `Localisation`, in the units of the coordinates.
+            period: as of `Localisation`, one for all dimensions or one each.
 
         Raises:
             ValueError: a field without these dimensions before one that has them.
@@ -209,13 +214,11 @@ class StateSpace(eqx.Module):
             placed -= field.size
         where = self.positions(dims, range(placed))
         seen = self.positions(dims, measured)
-        return Localisation(
-            where, seen, radius, period, placeless=jnp.ones(self.size - placed)
-        )
+        return Localisation(where, seen, radius, period, placeless=jnp.ones(self.size - placed))
 
     def dynamics(self, model: AbstractDynamics) -> models.FieldDynamics:
         """Return dynamics of vectors, of a model whose `step` takes and returns the fields."""
-        return models.FieldDynamics(self, model)
+        return models.FieldDynamics(space=self, wrapped=model)  # pyright: ignore[reportCallIssue]
 
     def operator(self, function: Any) -> models.FieldOperator:
         """Return the operator of vectors, of a function from the fields to what is measured."""

@@ -11,4 +11,12 @@ from .netcdf import dataset, prepare_output, read, write
 from .origin import provenance
 from .sweeps import sweep_dataset
 
-__all__ = ["dataset", "field_dataset", "prepare_output", "provenance", "read", "sweep_dataset", "write"]
+__all__ = [
+    "dataset",
+    "field_dataset",
+    "prepare_output",
+    "provenance",
+    "read",
+    "sweep_dataset",
+    "write",
+]

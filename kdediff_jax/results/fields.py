@@ -54,7 +54,8 @@ def field_dataset(
         lead = LEADING[array.ndim - 1]
         lengths |= set(array.shape[:1]) if lead else set()
         for name, field in zip(space.names, space.fields, strict=True):
-            own = array[..., list(space.columns(name))].reshape(*array.shape[:-1], *field.shape)
+            own = array[..., list(space.columns(name))]
+            own = own.reshape((*array.shape[:-1], *field.shape))
             attributes = {"units": field.units, "long_name": field.long_name}
             kept = {key: text for key, text in attributes.items() if text}
             variables[f"{name}_{label}" if label else name] = ((*lead, *field.names), own, kept)
@@ -66,7 +67,9 @@ def _coordinates(space: StateSpace, times: Any, lengths: set[int]) -> dict[str, 
     for name, field in zip(space.names, space.fields, strict=True):
         for dim, values in field.dims:
             if dim in found and tuple(np.asarray(found[dim][1]).tolist()) != values:
-                raise ValueError(f"{dim}: expected the same coordinates in all fields, not in {name}")
+                raise ValueError(
+                    f"{dim}: expected the same coordinates in all fields, not in {name}"
+                )
             found[dim] = ((dim,), np.asarray(values), {})
     if lengths:
         rows = np.arange(max(lengths)) if times is None else np.asarray(times)

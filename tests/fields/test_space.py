@@ -188,7 +188,7 @@ BAD = [
     (lambda: kd.StateSpace.like({"a": 3}), TypeError, "a: expected"),
     (lambda: kd.StateSpace.like(EXAMPLE).ravel({"b": jnp.ones(2)}), ValueError, "expected PyTree"),
     (lambda: SPACE.positions(("lat",)), ValueError, "expected dimensions of depth"),
-    (lambda: SPACE.localisation(("lat",), [0], 1.0), ValueError, "expected dimensions of depth"),
+    (lambda: SPACE.localisation(("lat", "lon"), [0], 1.0), ValueError, "dimensions of depth"),
 ]
 
 
