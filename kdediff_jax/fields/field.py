@@ -41,7 +41,7 @@ class Field(eqx.Module):
         long_name: what it is, for files.
 
     Raises:
-        TypeError: dimensions that are no dict by name.
+        TypeError: dimensions that are no dict by name, units that are no string.
         ValueError: coordinates that are empty, not finite, or repeat a value.
     """
 
@@ -50,6 +50,12 @@ class Field(eqx.Module):
     )
     units: str = eqx.field(static=True, default="", kw_only=True)
     long_name: str = eqx.field(static=True, default="", kw_only=True)
+
+    def __check_init__(self) -> None:
+        """Check the texts."""
+        for name in ("units", "long_name"):
+            if not isinstance(getattr(self, name), str):
+                raise TypeError(f"{name}: expected a string, got {getattr(self, name)!r}")
 
     @property
     def names(self) -> tuple[str, ...]:

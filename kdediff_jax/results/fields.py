@@ -59,13 +59,19 @@ def field_dataset(
             attributes = {"units": field.units, "long_name": field.long_name}
             kept = {key: text for key, text in attributes.items() if text}
             variables[f"{name}_{label}" if label else name] = ((*lead, *field.names), own, kept)
-    return dataset(variables, attrs or {}, _coordinates(space, times, lengths))
+    coordinates = _coordinates(space, times, lengths)
+    clash = set(variables) & {*coordinates, *LEADING[-1]}
+    if clash:
+        raise ValueError(f"arrays: expected names that are no dimensions, got {sorted(clash)}")
+    return dataset(variables, attrs or {}, coordinates)
 
 
 def _coordinates(space: StateSpace, times: Any, lengths: set[int]) -> dict[str, Variable]:
     found: dict[str, Variable] = {}
     for name, field in zip(space.names, space.fields, strict=True):
         for dim, values in field.dims:
+            if dim in LEADING[-1]:
+                raise ValueError(f"{name}: expected other dimensions than {LEADING[-1]}, got {dim}")
             if dim in found and tuple(np.asarray(found[dim][1]).tolist()) != values:
                 raise ValueError(
                     f"{dim}: expected the same coordinates in all fields, not in {name}"

@@ -9,6 +9,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 import kdediff_jax as kd
+from kdediff_jax._tracing import refuse_mutable
 from kdediff_jax.dynamics.propagate import takes_interval
 
 LATS, LONS = [-30.0, 0.0, 30.0], [0.0, 90.0, 180.0, 270.0]
@@ -155,7 +156,12 @@ def test_a_localisation_knows_the_circle_and_what_has_no_place():
 
 
 def test_spaces_are_compared_by_value_and_hold_no_array():
-    assert jax.tree.leaves(SPACE) == [] and hash(SPACE.fields[0].dims) is not None
+    again = kd.StateSpace(dict(zip(SPACE.names, SPACE.fields, strict=True)))
+    assert jax.tree.leaves(SPACE) == [] and jax.tree.structure(again) == jax.tree.structure(SPACE)
+    assert hash(jax.tree.structure(SPACE)) == hash(jax.tree.structure(again))
+    # nothing in it can change behind a compiled program
+    for space in (SPACE, kd.StateSpace.like({"u": jnp.ones(3)})):
+        refuse_mutable(space.dynamics(OnFields()), space.observation(Rounded(True)))
 
 
 EXAMPLE = {"a": jnp.ones(2)}
@@ -165,6 +171,7 @@ BAD = [
     (lambda: kd.StateSpace([kd.Field()]), TypeError, "expected a dict"),
     (lambda: kd.Field(["lat"]), TypeError, "dims: expected a dict"),
     (lambda: kd.Field({"a b": 3}), TypeError, "identifiers"),
+    (lambda: kd.Field(units=3), TypeError, "units: expected a string"),
     (lambda: kd.Field({"lat": []}), ValueError, "lat: expected a size or a vector"),
     (lambda: kd.Field({"lat": 0}), ValueError, "lat: expected a size"),
     (lambda: kd.Field({"lat": ["a", "b"]}), ValueError, "numbers"),

@@ -43,5 +43,9 @@ def test_what_does_not_fit_is_named():
     other = {"a": kd.Field({"x": 2}), "b": kd.Field({"x": 3})}
     with pytest.raises(ValueError, match="x: expected the same coordinates in all fields"):
         results.field_dataset(kd.StateSpace(other), {"mean": np.ones(5)})
+    for taken, message in (("time", "other dimensions"), ("lat", "no dimensions")):
+        space = kd.StateSpace({"lat": kd.Field({taken: 2})})
+        with pytest.raises(ValueError, match=message):
+            results.field_dataset(space, {"": np.ones(2)})
     with pytest.raises(ValueError, match="time"):
         results.field_dataset(SPACE, {"mean": np.ones((3, 7))}, times=[0.0, 1.0])
