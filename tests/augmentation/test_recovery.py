@@ -24,8 +24,8 @@ def test_rho_is_found_from_a_wrong_start():
 @pytest.mark.parametrize(
     ("name", "label", "walk"),
     [
-        ("lorenz63, rho", "EnKPF", 0.05),
-        ("lorenz63, rho", "EnKF", 0.02),
+        ("lorenz63, rho", "EnKPF", 0.03),
+        ("lorenz63, rho", "EnKF", 0.03),
         ("lorenz96-40, forcing", "LEnKPF", 0.03),
         ("lorenz96-40, forcing", "LETKF", 0.03),
     ],
