@@ -25,8 +25,10 @@ class Parameter(eqx.Module):
         std: standard deviation of the initial members, a number or one per element.
         transform: bounds, see `kdediff_jax.transforms`; none by default.
         walk_std: standard deviation of an artificial random walk per interval of the model; over a
-            part of one, times the root of the part. 0 for a constant: members then only come
-            nearer to each other, and no filter can follow a parameter that changes.
+            part of one, times the root of the part. 0 for a constant: its members only come nearer
+            to each other, and become too sure (`benchmarks/accuracy/parameters.py`). A walk that
+            adds up to the error which matters in a hundred intervals keeps intervals honest, and
+            follows a parameter that changes.
 
     Raises:
         ValueError: a guess that is not finite or not within the bounds, a negative standard
