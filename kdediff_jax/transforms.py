@@ -192,7 +192,8 @@ class Angle(AbstractTransform):
 
     Two coordinates compare as they are as long as they are on the same turn: `inverse(value, near)`
     takes the one nearest to `near`. Values compare by `difference`. So an ensemble has to lie
-    within half a turn, and a model step has to move an angle by less than that.
+    within half a turn, and a model step has to move an angle by less than that. Measure an angle as
+    its cosine and sine, which know no turns: filters take the difference of y and h(x) as it is.
 
     Args:
         period: of a whole turn: 2 pi, or 360.

@@ -182,7 +182,7 @@ def parameters(record):
                     [
                         f"{name}, N = {problem['members']}",
                         label,
-                        "constant" if float(walk) == 0 else f"{walk} an interval",
+                        "constant" if float(walk) == 0 else f"walks {walk} an interval",
                         f"{row['bias']:+.2g} ± {row['its standard error']:.1g}",
                         f"{row['rmse']:.2g}",
                         f"{row['spread']:.2g}",

@@ -158,6 +158,9 @@ class Augmentation(eqx.Module):
     def localisation(self, localisation: Localisation, weight: Number = 1.0) -> Localisation:
         """Return the localisation of the state with the parameters behind, which have no place.
 
+        With weight 1 LETKF updates them as ETKF does. LEnKPF does so with its Kalman share; its
+        weights are those of all measurements for members that were moved locally.
+
         Args:
             localisation: of the state alone.
             weight: of every measurement for every parameter, from 0 to 1.
