@@ -117,6 +117,14 @@ BENCHMARKS = (
         "Noise that depends on the state",
     ),
     Benchmark(
+        "parameters",
+        "accuracy/parameters.py",
+        "Are parameters found from a wrong start, beside the state, and with honest intervals?",
+        "10 min",
+        ("parameters.json",),
+        "State and parameters together",
+    ),
+    Benchmark(
         "latents",
         "accuracy/latents.py",
         "What do low-variance latents and component draws gain?",

@@ -1,12 +1,14 @@
 # The one table of public names: type checkers read it, and `__init__.py`, to load on demand.
 from . import analysis as analysis
 from . import assimilation as assimilation
+from . import augmentation as augmentation
 from . import bandwidths as bandwidths
 from . import clock as clock
 from . import diagnosis as diagnosis
 from . import dynamics as dynamics
 from . import ensemble as ensemble
 from . import experiments as experiments
+from . import fields as fields
 from . import fused as fused
 from . import kalman as kalman
 from . import kde as kde
@@ -22,6 +24,7 @@ from . import results as results
 from . import samplers as samplers
 from . import schedules as schedules
 from . import sweeping as sweeping
+from . import transforms as transforms
 from . import tuning as tuning
 from . import twin as twin
 from .analysis.base import AbstractAnalysis as AbstractAnalysis
@@ -60,6 +63,9 @@ from .assimilation import init as init
 from .assimilation import resume as resume
 from .assimilation import save_ensembles as save_ensembles
 from .assimilation import save_moments as save_moments
+from .augmentation import Augmentation as Augmentation
+from .augmentation import AugmentedDynamics as AugmentedDynamics
+from .augmentation import Parameter as Parameter
 from .bandwidths import AbstractBandwidth as AbstractBandwidth
 from .bandwidths import AbstractBandwidthPair as AbstractBandwidthPair
 from .bandwidths import FixedBandwidth as FixedBandwidth
@@ -78,6 +84,8 @@ from .ensemble.inflation import ConstantInflation as ConstantInflation
 from .ensemble.inflation import FieldSamplingInflation as FieldSamplingInflation
 from .ensemble.inflation import SamplingInflation as SamplingInflation
 from .ensemble.localisation import Localisation as Localisation
+from .fields import Field as Field
+from .fields import StateSpace as StateSpace
 from .leave_one_out import ConditionalLeaveOneOut as ConditionalLeaveOneOut
 from .leave_one_out import LeaveOneOut as LeaveOneOut
 from .observations import AbstractAdditive as AbstractAdditive
@@ -109,6 +117,13 @@ from .schedules import VarianceExploding as VarianceExploding
 from .sweeping import SweepResult as SweepResult
 from .sweeping import best_point as best_point
 from .sweeping import sweep as sweep
+from .transforms import AbstractTransform as AbstractTransform
+from .transforms import Angle as Angle
+from .transforms import Blocks as Blocks
+from .transforms import Interval as Interval
+from .transforms import Positive as Positive
+from .transforms import Softplus as Softplus
+from .transforms import Unbounded as Unbounded
 from .tuning import TuneResult as TuneResult
 from .tuning import tune as tune
 from .twin import twin_experiment as twin_experiment

@@ -16,12 +16,12 @@ ROWS = (
     ("_typing",),
     ("_checks", "_files", "_interrupts", "numerics", "_tracing"),
     ("clock",),
-    ("pairwise", "latents", "schedules", "dynamics", "sweeping", "tuning", "plots"),
+    ("pairwise", "latents", "schedules", "dynamics", "sweeping", "tuning", "plots", "transforms"),
     ("fused", "metrics"),
     ("kde", "observations", "kalman"),
     ("bandwidths",),
     ("leave_one_out", "ensemble"),
-    ("samplers",),
+    ("samplers", "augmentation", "fields"),
     ("analysis.members", "analysis.outcome"),
     ("analysis.pairs", "analysis.safeguards"),
     ("analysis.predict",),
@@ -40,7 +40,7 @@ ROWS = (
 ONLY = {
     "metrics": {"_checks", "_typing", "numerics", "pairwise"},  # arrays, no filters
     "plots": {"_checks", "_files", "_typing"},  # arrays, no filters
-    "results": {"_checks", "_files", "_typing"},
+    "results": {"_checks", "_files", "_typing", "fields"},
 }
 SCHEMES_KNOWN = {"assimilation": {"analysis.base"}}  # of all of `analysis`
 MODULE_LINES, FUNCTION_LINES = 350, 60

@@ -15,7 +15,8 @@ class AbstractDynamics(eqx.Module):
     For measurements at irregular times `step` takes a fourth argument,
     `step(self, key, x, t, interval=None)`: the model time to cover instead, a traced number of at
     most `self.interval` (a longer one is divided into equal steps). A model without it is stepped
-    over whole multiples of its own interval.
+    over whole multiples of its own interval. A wrapper of another model, its field `wrapped`,
+    passes on what it is given: `step(self, key, x, t, **interval)`.
     """
 
     interval: eqx.AbstractVar[Scalar]

@@ -16,8 +16,16 @@ from .base import AbstractDynamics
 
 
 def takes_interval(dynamics: AbstractDynamics) -> bool:
-    """Say whether the model's `step` accepts the interval that it is to cover."""
-    return "interval" in inspect.signature(dynamics.step).parameters
+    """Say whether the model's `step` accepts the interval that it is to cover.
+
+    A wrapper whose `step` passes on what it is given, as `**interval`, accepts what its `wrapped`
+    model does.
+    """
+    parameters = inspect.signature(dynamics.step).parameters
+    if "interval" not in parameters or not hasattr(dynamics, "wrapped"):
+        return "interval" in parameters
+    passed_on = parameters["interval"].kind is inspect.Parameter.VAR_KEYWORD
+    return takes_interval(dynamics.wrapped) if passed_on else True  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def one_step(

@@ -42,15 +42,19 @@ class Localisation(eqx.Module):
         measured: positions [m] or [m k] of the measurement's components.
         radius: the taper is that of Gaspari and Cohn, of the width of exp(-r^2 / (2 radius^2)).
         period: length of the domain: one number, or one per axis; None where it is not periodic.
+        placeless: weights from 0 to 1, one for each further coordinate, behind those of `state`,
+            that has no place: a parameter of the model. Every measurement has that weight for it,
+            at any distance: 1 is the update of a filter without localisation.
 
     Raises:
-        ValueError: radius or period not positive, positions that do not fit.
+        ValueError: radius or period not positive, positions or weights that do not fit.
     """
 
     state: Number = tunable()
     measured: Number = tunable()
     radius: Number = tunable()
     period: Any = eqx.field(converter=_as_period, default=None)
+    placeless: Number = tunable((), kw_only=True)
 
     def __check_init__(self) -> None:
         """Check what is known."""
@@ -64,6 +68,14 @@ class Localisation(eqx.Module):
             raise ValueError(
                 f"positions: expected shapes (d,) and (m,) or (d, k) and (m, k), got {shapes}"
             )
+        if jnp.ndim(self.placeless) != 1:
+            raise ValueError(
+                "placeless: expected one weight for each coordinate without a place, got shape "
+                f"{jnp.shape(self.placeless)}"
+            )
+        weights = concrete(self.placeless)
+        if weights is not None and not ((weights >= 0) & (weights <= 1)).all():
+            raise ValueError(f"placeless: expected weights from 0 to 1, got {weights.tolist()}")
 
     def taper(self, d: int, m: int, dtype: jnp.dtype) -> Float[Array, "d m"]:
         """Return the weight of every measurement for every coordinate.
@@ -72,19 +84,32 @@ class Localisation(eqx.Module):
             ValueError: another number of coordinates or components.
         """
         self._check(d, m)
-        return self._between(self.state, self.measured, dtype)
+        placed = self._between(self.state, self.measured, dtype)
+        everywhere = jnp.asarray(self.placeless, dtype)[:, None]
+        return jnp.concatenate([placed, jnp.broadcast_to(everywhere, (everywhere.shape[0], m))])
 
     def among_state(self, d: int, dtype: jnp.dtype) -> Float[Array, "d d"]:
-        """Return the same taper between coordinates. Raises as `taper`."""
+        """Return the same taper between coordinates. Raises as `taper`.
+
+        A coordinate without a place is as near to all others as the measurements are to it.
+        """
         self._check(d, jnp.shape(self.measured)[0])
-        return self._between(self.state, self.state, dtype)
+        placed = self._between(self.state, self.state, dtype)
+        weights = jnp.asarray(self.placeless, dtype)
+        all_weights = jnp.concatenate([jnp.ones(placed.shape[:1], dtype), weights])
+        among = all_weights[:, None] * all_weights[None]
+        among = jnp.where(jnp.eye(d, dtype=bool), 1, among)
+        k = placed.shape[0]
+        return among.at[:k, :k].set(placed)
 
     def _check(self, d: int, m: int) -> None:
-        found = jnp.shape(self.state)[0], jnp.shape(self.measured)[0]
+        more = jnp.shape(self.placeless)[0]
+        found = jnp.shape(self.state)[0] + more, jnp.shape(self.measured)[0]
         if found != (d, m):
+            without = f", of which {more} without a place," if more else ""
             raise ValueError(
                 f"localisation: expected positions of {d} coordinates and {m} measurements, "
-                f"got {found[0]} and {found[1]}"
+                f"got {found[0]}{without} and {found[1]}"
             )
 
     def _between(self, rows: Any, columns: Any, dtype: jnp.dtype) -> Float[Array, "r c"]:

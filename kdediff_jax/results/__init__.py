@@ -6,8 +6,17 @@ not there), builds its data set by `dataset` with the attributes of `provenance`
 "kdediff_jax[results]"``.
 """
 
+from .fields import field_dataset
 from .netcdf import dataset, prepare_output, read, write
 from .origin import provenance
 from .sweeps import sweep_dataset
 
-__all__ = ["dataset", "prepare_output", "provenance", "read", "sweep_dataset", "write"]
+__all__ = [
+    "dataset",
+    "field_dataset",
+    "prepare_output",
+    "provenance",
+    "read",
+    "sweep_dataset",
+    "write",
+]
