@@ -19,6 +19,7 @@ from . import pairwise as pairwise
 from . import plots as plots
 from . import recovery as recovery
 from . import results as results
+from . import runs as runs
 from . import samplers as samplers
 from . import schedules as schedules
 from . import sweeping as sweeping
@@ -50,16 +51,10 @@ from .analysis.outcome import AnalysisInfo as AnalysisInfo
 from .analysis.outcome import Outcome as Outcome
 from .analysis.safeguards import Safeguards as Safeguards
 from .analysis.sir import SIR as SIR
-from .assimilation import CycleOutput as CycleOutput
-from .assimilation import FilterResult as FilterResult
-from .assimilation import FilterState as FilterState
-from .assimilation import Moments as Moments
 from .assimilation import assimilate as assimilate
 from .assimilation import cycle as cycle
 from .assimilation import init as init
 from .assimilation import resume as resume
-from .assimilation import save_ensembles as save_ensembles
-from .assimilation import save_moments as save_moments
 from .bandwidths import AbstractBandwidth as AbstractBandwidth
 from .bandwidths import AbstractBandwidthPair as AbstractBandwidthPair
 from .bandwidths import FixedBandwidth as FixedBandwidth
@@ -97,6 +92,12 @@ from .observations import Select as Select
 from .observations import StudentTObservation as StudentTObservation
 from .observations.gaussian_surrogate import GaussianSurrogate as GaussianSurrogate
 from .observations.simulated_density import SimulatedDensity as SimulatedDensity
+from .runs import CycleOutput as CycleOutput
+from .runs import FilterResult as FilterResult
+from .runs import FilterState as FilterState
+from .runs import Moments as Moments
+from .runs import save_ensembles as save_ensembles
+from .runs import save_moments as save_moments
 from .samplers import AbstractSampler as AbstractSampler
 from .samplers import ExactMixture as ExactMixture
 from .samplers import ExponentialMultistep as ExponentialMultistep

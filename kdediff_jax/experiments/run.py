@@ -15,7 +15,8 @@ from .._interrupts import undisturbed
 from .._typing import Array, Float
 from ..analysis.base import AbstractAnalysis
 from ..analysis.sir import SIR
-from ..assimilation import CycleOutput, FilterResult, init, resume, save_ensembles
+from ..assimilation import init, resume
+from ..runs import CycleOutput, FilterResult, save_ensembles
 from .experiment import Experiment, Twin
 
 REFERENCE_KEPT = 3000  # 2000 to compare with, and 1000 more for the sampling floor
