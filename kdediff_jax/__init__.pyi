@@ -7,11 +7,13 @@ from . import diagnosis as diagnosis
 from . import dynamics as dynamics
 from . import ensemble as ensemble
 from . import experiments as experiments
+from . import forecasting as forecasting
 from . import fused as fused
 from . import kalman as kalman
 from . import kde as kde
 from . import latents as latents
 from . import leave_one_out as leave_one_out
+from . import long_runs as long_runs
 from . import metrics as metrics
 from . import numerics as numerics
 from . import observations as observations
@@ -22,6 +24,7 @@ from . import results as results
 from . import runs as runs
 from . import samplers as samplers
 from . import schedules as schedules
+from . import state_files as state_files
 from . import sweeping as sweeping
 from . import tuning as tuning
 from . import twin as twin
@@ -73,6 +76,8 @@ from .ensemble.inflation import ConstantInflation as ConstantInflation
 from .ensemble.inflation import FieldSamplingInflation as FieldSamplingInflation
 from .ensemble.inflation import SamplingInflation as SamplingInflation
 from .ensemble.localisation import Localisation as Localisation
+from .forecasting import Forecast as Forecast
+from .forecasting import forecast as forecast
 from .leave_one_out import ConditionalLeaveOneOut as ConditionalLeaveOneOut
 from .leave_one_out import LeaveOneOut as LeaveOneOut
 from .observations import AbstractAdditive as AbstractAdditive
@@ -107,6 +112,8 @@ from .samplers import ShardedFlow as ShardedFlow
 from .samplers import per_member_pid as per_member_pid
 from .schedules import AbstractSchedule as AbstractSchedule
 from .schedules import VarianceExploding as VarianceExploding
+from .state_files import load_state as load_state
+from .state_files import save_state as save_state
 from .sweeping import SweepResult as SweepResult
 from .sweeping import best_point as best_point
 from .sweeping import sweep as sweep

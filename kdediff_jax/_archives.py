@@ -60,9 +60,7 @@ def write(path: _files.AnyPath, kind: Kind, header: Header, tree: Any) -> Path:
     return _files.replace(path, whole, _files.seal(whole))
 
 
-def read(
-    path: _files.AnyPath, kind: Kind, like: Any, argument: str = "path"
-) -> tuple[Header, Any]:
+def read(path: _files.AnyPath, kind: Kind, like: Any, argument: str = "path") -> tuple[Header, Any]:
     """Return the header and the pytree of a file.
 
     Args:

@@ -38,16 +38,15 @@ def is_key(leaf: Any) -> bool:
     return jnp.issubdtype(getattr(leaf, "dtype", np.float32), jax.dtypes.prng_key)
 
 
-def refuse_other(
-    path: Path, what: str, key: str, there: Any, here: Any, hint: str = ""
-) -> None:
+def refuse_other(path: Path, what: str, key: str, there: Any, here: Any, hint: str = "") -> None:
     """Raise ValueError, naming file and difference, where the two are not the same.
 
     Args:
         path: the checkpoint.
         what: a word for what it is of, "sweep" or "run".
         key: what is compared.
-        there, here: its value in the file, and the one asked for.
+        there: its value in the file.
+        here: the value asked for.
         hint: what a reader has to know of the values, such as `HINT` of the digests of functions.
     """
     if there != here:

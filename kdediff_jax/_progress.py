@@ -59,14 +59,13 @@ def _rich_can_draw() -> bool:
 
 @contextlib.contextmanager
 def _bar(unit: str) -> Iterator[Report]:
+    from rich import progress as rich
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeElapsedColumn, TimeRemainingColumn
 
-    times = TimeElapsedColumn(), TextColumn("left:"), TimeRemainingColumn()
-    columns = BarColumn(), MofNCompleteColumn(), TextColumn(unit), *times
+    times = rich.TimeElapsedColumn(), rich.TextColumn("left:"), rich.TimeRemainingColumn()
+    columns = rich.BarColumn(), rich.MofNCompleteColumn(), rich.TextColumn(unit), *times
     console = None if _in_notebook() else Console(stderr=True)
-    with Progress(*columns, console=console) as bar:
+    with rich.Progress(*columns, console=console) as bar:
         task = bar.add_task(unit, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 

@@ -41,7 +41,8 @@ class Layout(NamedTuple):
             raise TypeError("save: expected arrays of numbers, got a random key (`key_data`)")
         dtypes = [np.dtype(leaf.dtype) for leaf in leaves]
         kinds = [d if d.isbuiltin == 1 else np.dtype(f"u{d.itemsize}") for d in dtypes]
-        fields = [(f"leaf_{i}", k, x.shape) for i, (k, x) in enumerate(zip(kinds, leaves, strict=True))]  # fmt: skip
+        pairs = enumerate(zip(kinds, leaves, strict=True))
+        fields = [(f"leaf_{i}", kind, leaf.shape) for i, (kind, leaf) in pairs]
         return cls(tree, dtypes, np.dtype(fields, align=True))
 
     def rows(self, leaves: list[np.ndarray]) -> np.ndarray:
@@ -83,7 +84,7 @@ class RowFile:
     def add(self, rows: np.ndarray, checksum: int) -> int:
         """Append rows, and return the checksum of all."""
         assert self.file is not None
-        content = memoryview(rows.view(np.uint8)).cast("B")
+        content = rows.view(np.uint8).data.cast("B")
         left = content
         while left:
             left = left[self.file.write(left) :]

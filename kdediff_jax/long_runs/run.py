@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.core
 import numpy as np
 
 from .._checks import count
@@ -25,7 +26,9 @@ def wanted(
     """Say whether a run is to go in chunks.
 
     Args:
-        checkpoint, progress, chunk: see `assimilate`.
+        checkpoint: see `assimilate`.
+        progress: see there.
+        chunk: see there.
         given: all that the run is given.
 
     Raises:
@@ -68,7 +71,9 @@ def run(
 
     Args:
         series: the run, of at least one measurement.
-        checkpoint, progress, chunk: see `assimilate`.
+        checkpoint: see `assimilate`.
+        progress: see there.
+        chunk: see there.
 
     Returns:
         The result; what was saved, and the reports, are NumPy arrays, mapped from the checkpoint's
@@ -81,6 +86,8 @@ def run(
     total = len(series.ys)
     programs: dict[int, Callable[..., FilterResult]] = {}
     with reporting(progress) as report, recorded(checkpoint, series) as record:
+        if record.position.finished:
+            report(record.position.finished, total)
         for start, end in pieces(record.position.finished, total, chunk_of(chunk, total)):
             state = record.position.state
             if end - start not in programs:

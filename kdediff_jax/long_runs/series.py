@@ -109,8 +109,14 @@ class Measured:
 
 
 def chunk_of(chunk: int | None, total: int) -> int:
-    """Return the number of cycles of a chunk, a hundredth of the run where none is given."""
-    return max(2, -(-total // PARTS)) if chunk is None else chunk
+    """Return the number of cycles of a chunk where none is given: about a hundredth of the run.
+
+    One that divides the run, if there is any up to twice as long, for one program is enough then.
+    """
+    if chunk is not None:
+        return chunk
+    least = max(2, -(-total // PARTS))
+    return next((c for c in range(least, 2 * least + 1) if total % c == 0), least)
 
 
 def pieces(start: int, total: int, chunk: int) -> Iterator[tuple[int, int]]:
