@@ -94,18 +94,16 @@ class Measured:
     """Digests of the measurements so far, and of their times."""
 
     def __init__(self, series: Series) -> None:
-        self.series, self.rows = series, 0
-        self.ys, self.times = hashlib.sha256(), hashlib.sha256()
+        self.rows, self.arrays = 0, [series.ys, *jax.tree.leaves(series.strides)]
+        self.digests = [hashlib.sha256() for _ in self.arrays]
 
     def until(self, end: int) -> Identity:
         """Return the digests of the rows before `end`, which only grows."""
-        series, new = self.series, slice(self.rows, end)
-        self.ys.update(np.ascontiguousarray(series.ys[new]).tobytes())
-        for each in jax.tree.leaves(series.strides):
-            self.times.update(np.ascontiguousarray(each[new]).tobytes())
+        for array, digest_ in zip(self.arrays, self.digests, strict=True):
+            digest_.update(np.ascontiguousarray(array[self.rows : end]).tobytes())
         self.rows = end
-        times = None if series.strides is None else self.times.hexdigest()[:16]
-        return {"ys": self.ys.hexdigest()[:16], "times": times}
+        ys, *times = (digest_.hexdigest()[:16] for digest_ in self.digests)
+        return {"ys": ys, "times": " ".join(times) or None}
 
 
 def chunk_of(chunk: int | None, total: int) -> int:
