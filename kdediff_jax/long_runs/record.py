@@ -155,6 +155,18 @@ class OnDisk:
             ) from error
 
 
+def remove_checkpoint(path: _files.AnyPath) -> None:
+    """Remove a checkpoint and its outputs, where they are; what is mapped from them stays good.
+
+    Args:
+        path: as it was given to `assimilate`.
+    """
+    target = Path(os.path.realpath(path))
+    # in this order: outputs alone would be taken for somebody else's
+    for each in (target.with_name(target.name + OUTPUTS), target):
+        each.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def recorded(path: _files.AnyPath | None, series: Series) -> Iterator[InMemory | OnDisk]:
     """Keep a run's record, in memory without a path, and save what there is at the end.

@@ -81,6 +81,9 @@ def test_resume_and_a_series_that_has_grown(whole, tmp_path):
     same(kd.resume(state, *modules, ys, checkpoint=path), whole)
     with pytest.raises(ValueError, match=r"has 24 cycles, more than the 10 of ys"):
         kd.resume(state, *modules, ys[:10], checkpoint=path)
+    kd.long_runs.remove_checkpoint(path)
+    assert os.listdir(path.parent) == []
+    kd.long_runs.remove_checkpoint(path)  # nothing there
     np.testing.assert_array_equal(part.mean, whole.mean[:10])  # its mapping has not changed
 
 
