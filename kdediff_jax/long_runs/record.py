@@ -68,7 +68,7 @@ class OnDisk:
         self._layout, self._measured = Layout.of(shapes), Measured(series)
         self._outputs_path = path.with_name(path.name + OUTPUTS)
         self.position = self._found(series)
-        self._committed = self.position
+        self._committed, self._failed = self.position, False
         good = self.position.finished * self._layout.row.itemsize
         if not path.exists():
             self._write()  # an unwritable folder must show before the work
@@ -94,10 +94,10 @@ class OnDisk:
             self._committed = self.position
         self._saved_at = time.perf_counter()
 
-    def close(self, *, failed: bool) -> None:
+    def close(self) -> None:
         """Save what there is; after a failed write give back what was not saved."""
         try:
-            if not failed:
+            if not self._failed:
                 self.save()
         finally:
             with contextlib.suppress(OSError):
@@ -146,6 +146,7 @@ class OnDisk:
         try:
             yield
         except OSError as error:
+            self._failed = True
             raise OSError(
                 error.errno,
                 f"{error.strerror or error}: the checkpoint is whole and has "
@@ -182,11 +183,7 @@ def recorded(path: _files.AnyPath | None, series: Series) -> Iterator[InMemory |
     target.parent.mkdir(parents=True, exist_ok=True)
     with _files.held(target):
         record = OnDisk(target, series)
-        failed = False
         try:
             yield record
-        except OSError:
-            failed = True
-            raise
         finally:
-            record.close(failed=failed)
+            record.close()

@@ -94,15 +94,16 @@ class Measured:
     """Digests of the measurements so far, and of their times."""
 
     def __init__(self, series: Series) -> None:
-        self.rows, self.arrays = 0, [series.ys, *jax.tree.leaves(series.strides)]
-        self.digests = [hashlib.sha256() for _ in self.arrays]
+        self._arrays = [series.ys, *jax.tree.leaves(series.strides)]
+        self._known = 0, [hashlib.sha256() for _ in self._arrays]
 
     def until(self, end: int) -> Identity:
         """Return the digests of the rows before `end`, which only grows."""
-        for array, digest_ in zip(self.arrays, self.digests, strict=True):
-            digest_.update(np.ascontiguousarray(array[self.rows : end]).tobytes())
-        self.rows = end
-        ys, *times = (digest_.hexdigest()[:16] for digest_ in self.digests)
+        start, found = self._known[0], [each.copy() for each in self._known[1]]
+        for array, each in zip(self._arrays, found, strict=True):
+            each.update(np.ascontiguousarray(array[start:end]).tobytes())
+        self._known = end, found  # in one step, whatever interrupts
+        ys, *times = (each.hexdigest()[:16] for each in found)
         return {"ys": ys, "times": " ".join(times) or None}
 
 
