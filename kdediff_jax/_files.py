@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import os
 import platform
 import re
@@ -20,6 +21,7 @@ except ImportError:  # pragma: no cover - Windows: nothing is held there
 
 OLD_SECONDS = 86_400.0  # after a day another machine's partial file is nobody's
 _TOKENS = re.compile(r"(?:(\d+)-([0-9a-f]{8})-)?[0-9a-f]{8}\.part")
+SEAL = b"\nkdediff_jax sha256 "
 AnyPath = str | os.PathLike[str]
 
 
@@ -58,6 +60,39 @@ def replace(path: AnyPath, *parts: bytes | memoryview) -> Path:
         with contextlib.suppress(FileNotFoundError):
             partial.unlink()
     return Path(path)
+
+
+def seal(content: bytes | memoryview) -> bytes:
+    """Return what goes behind the bytes of a file: their SHA-256."""
+    return SEAL + hashlib.sha256(content).hexdigest().encode()
+
+
+def is_broken(path: Path) -> bool:
+    """Return whether a file's bytes are others than when it was sealed; False without a seal."""
+    length = len(seal(b""))
+    with open(path, "rb") as file:
+        size = file.seek(0, 2)
+        if size < length:
+            return False
+        file.seek(size - length)
+        found = file.read()
+        if not found.startswith(SEAL):
+            return False
+        file.seek(0)
+        digest, left = hashlib.sha256(), size - length
+        while left and (part := file.read(min(left, 1 << 22))):
+            digest.update(part)
+            left -= len(part)
+    return found != SEAL + digest.hexdigest().encode()
+
+
+def is_sealed(path: Path) -> bool:
+    """Return whether a seal stands at the end of a file, a broken one included."""
+    length = len(seal(b""))
+    with open(path, "rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(size - length, 0))
+        return size >= length and file.read().startswith(SEAL)
 
 
 def clear_abandoned(path: AnyPath) -> None:

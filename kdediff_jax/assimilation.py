@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -13,138 +13,20 @@ import numpy as np
 from jax import lax
 
 from . import clock as clocks
+from . import long_runs
 from ._checks import concrete, floating, has_method, vector
 from ._checks import ensemble as check_ensemble
+from ._files import AnyPath
+from ._progress import Report
 from ._tracing import errors_in_users_words, refuse_mutable
-from ._typing import Array, Float, Int, Key, Scalar, like, numbers_to_leaves
-from .analysis.base import AbstractAnalysis, AnalysisInfo
-from .clock import Clock, Stride
-from .diagnosis import Diagnosis, diagnose, failure
+from ._typing import Array, Float, Key, Scalar, like, numbers_to_leaves
+from .analysis.base import AbstractAnalysis
+from .clock import Stride
 from .dynamics.base import AbstractDynamics
 from .dynamics.propagate import propagate, takes_interval
 from .observations.base import AbstractObservation
 from .recovery import replenished, reported, restarted
-
-
-class FilterState(NamedTuple):
-    """Everything needed to go on: analysis ensemble, run key, cycles done, the time, a reserve.
-
-    The run starts again from the reserve if a forecast leaves fewer than two members, see
-    `kdediff_jax.recovery`.
-    """
-
-    ensemble: Float[Array, "n d"]
-    key: Key
-    index: Int[Array, ""]
-    clock: Clock
-    reserve: Float[Array, "n d"]
-
-    @property
-    def t0(self) -> Scalar:
-        """Model time of the run's first ensemble, rounded to the ensemble's dtype."""
-        return self.clock.t0.high
-
-    @property
-    def elapsed(self) -> Scalar:
-        """Time since t0, summed without loss and rounded once."""
-        return self.clock.elapsed.high
-
-    @property
-    def t(self) -> Scalar:
-        """Model time since `origin`: what `step` gets next."""
-        return self.clock.t
-
-
-class CycleOutput(NamedTuple):
-    """One finished cycle: what `save` can choose from.
-
-    Attributes:
-        forecast, analysis: ensembles before and after the measurement; the forecast of a cycle
-            that lost its members is the run's reserve.
-        y: the measurement.
-        t: its model time since `origin`, as the observation got it.
-        info: the scheme's report; `info.mean` is its estimate of the posterior mean.
-        elapsed: its time since t0, exact where t0 is far from 0: `np.float64(t0) + elapsed` is the
-            calendar's time.
-    """
-
-    forecast: Float[Array, "n d"]
-    analysis: Float[Array, "n d"]
-    y: Float[Array, " m"]
-    t: Scalar
-    info: AnalysisInfo
-    elapsed: Scalar
-
-
-class Moments(NamedTuple):
-    """Default storage: posterior mean and the standard deviation of the analysis members."""
-
-    mean: Float[Array, "*t d"]
-    spread: Float[Array, "*t d"]
-
-
-def save_moments(output: CycleOutput) -> Moments:
-    """Store the mean and the standard deviation per coordinate (divisor N - 1)."""
-    return Moments(output.info.mean, jnp.std(output.analysis, axis=0, ddof=1))
-
-
-def save_ensembles(output: CycleOutput) -> Float[Array, "n d"]:
-    """Store the whole analysis ensemble of every cycle."""
-    return output.analysis
-
-
-class FilterResult(eqx.Module):
-    """A filtering run.
-
-    Attributes:
-        saved: what `save` chose, with a leading axis of cycles.
-        info: `AnalysisInfo` per cycle.
-        state: final state, to go on with `resume`.
-    """
-
-    saved: Any
-    info: AnalysisInfo
-    state: FilterState
-
-    @property
-    def ensemble(self) -> Float[Array, "n d"]:
-        """Final analysis ensemble."""
-        return self.state.ensemble
-
-    @property
-    def mean(self) -> Float[Array, "t d"]:
-        """Posterior mean per cycle."""
-        return self.info.mean
-
-    @property
-    def spread(self) -> Float[Array, "t d"]:
-        """Standard deviation of the analysis members per cycle and coordinate."""
-        if not isinstance(self.saved, Moments):
-            raise AttributeError("spread: not stored by this `save`; see save_moments")
-        return self.saved.spread
-
-    def raise_if_failed(self) -> FilterResult:
-        """Return the result, or raise RuntimeError naming the first failed cycle and the reason.
-
-        Works on the host, outside `jit`.
-        """
-        ok = np.asarray(self.info.ok)
-        if ok.all():
-            return self
-        where = tuple(int(i) for i in np.argwhere(~ok)[0])
-        run = f" of run {where[:-1]}" if ok.ndim > 1 else ""
-        why, advice = failure(self.info, self.state.ensemble.shape[-2], where)
-        raise RuntimeError(f"cycle {where[-1]}{run} (counted from 0) failed: {why} (try: {advice})")
-
-    def diagnose(self) -> Diagnosis:
-        """Return in words what is wrong with the run, or with each run of a batch; it prints well.
-
-        Works on the host, outside `jit`: under- or over-dispersed (the mean of
-        `info.normalised_innovation`, expected 1), weights collapsed, members masked, measurements
-        rejected, failed cycles. See `kdediff_jax.diagnosis`.
-        """
-        spread = np.asarray(self.saved.spread) if isinstance(self.saved, Moments) else None
-        return diagnose(self.info, self.state.ensemble.shape[-2], spread)
+from .runs import CycleOutput, FilterResult, FilterState, save_moments
 
 
 def init(
@@ -260,8 +142,16 @@ def assimilate(
     t0: Scalar | float = 0.0,
     times: Any = None,
     origin: Scalar | float = 0.0,
+    checkpoint: AnyPath | None = None,
+    progress: bool | Report | None = None,
+    chunk: int | None = None,
 ) -> FilterResult:
     """Filter a series of measurements: one `lax.scan`, one XLA program.
+
+    A long run gives `checkpoint` or `progress`: the same numbers, in chunks of one compiled length,
+    and between them what is done is told and written. Killed at any moment, the same call goes on,
+    to the same bits. In memory are ys, one chunk, and with `progress` alone all outputs; with a
+    checkpoint they are in a file, from which the result's arrays are mapped.
 
     Irregular measurements have their `times`. An interval is divided into equal steps of at most
     `dynamics.interval`, see `AbstractDynamics.step`. A row of NaN is a time of output without a
@@ -286,20 +176,31 @@ def assimilate(
         times: model time of every row of ys, increasing, the first later than t0: float64 numbers,
             or `datetime64` (seconds since 1970). Steps draw their noise by other keys than without.
         origin: model time at which the t of `step` and `sample` is 0.
+        checkpoint: file to go on from and to keep the state in; beside it, named `.outputs` behind
+            it, the outputs as they come. Saved after a chunk, at most every second. Continued only
+            by the same key, ensemble, functions and arrays; ys may have grown. On another machine
+            or with other versions the bits are others. Never removed here.
+        progress: True for a bar (of rich, else a line), or a function called with the numbers of
+            finished and of all cycles after each chunk. Inside `jit`, `vmap` or `grad` a run is one
+            program: it is silent, with a warning, and a checkpoint is refused.
+        chunk: cycles of a chunk, a hundredth of the run by default; at least 2 for the bits of the
+            uninterrupted run. A chunk of 0.1 s or more costs under 1 %.
 
     Returns:
         `FilterResult`; failure is a flag in `info.ok`, see `raise_if_failed`.
 
     Raises:
         ValueError: shapes that do not fit, fewer than two members, infinite measurements, times
-            that do not increase.
+            that do not increase; a checkpoint that is damaged or another run's (it is kept).
+        OSError: a checkpoint cannot be written (a full disk): what was saved before is whole.
         TypeError: a non-floating dtype, an argument of the wrong kind (a plain mutable object in
             place of an `eqx.Module`), a method of yours that needs a traced number's value.
     """
     state = init(key, ensemble, t0=t0, origin=origin)
     modules = _prepared(dynamics, observation, analysis)
     clocks.warn_if_coarse(state.clock, dynamics.interval, partial(_at, modules, state.ensemble[0]))
-    return resume(state, dynamics, observation, analysis, ys, save=save, times=times)
+    long = {"checkpoint": checkpoint, "progress": progress, "chunk": chunk}
+    return resume(state, dynamics, observation, analysis, ys, save=save, times=times, **long)
 
 
 def resume(
@@ -311,6 +212,9 @@ def resume(
     *,
     save: Callable[[CycleOutput], Any] = save_moments,
     times: Any = None,
+    checkpoint: AnyPath | None = None,
+    progress: bool | Report | None = None,
+    chunk: int | None = None,
 ) -> FilterResult:
     """Go on from a state; in chunks it repeats an uninterrupted run. Arguments as `assimilate`."""
     modules = _prepared(dynamics, observation, analysis)
@@ -326,8 +230,12 @@ def resume(
     if times is not None and np.shape(times)[:1] != ys.shape[:1]:
         raise ValueError(f"times: expected {ys.shape[0]}, one a row of ys, got {np.shape(times)}")
     strides, bound = _strides(state, modules[0], times)
+    ys = like(state.ensemble, ys)
     with errors_in_users_words(*modules):
-        return _scan(state, modules, like(state.ensemble, ys), strides, bound, save)
+        if long_runs.wanted(checkpoint, progress, chunk, (state, modules, ys, strides)):
+            series = long_runs.Series(_scan, state, modules, ys, strides, bound, save)
+            return long_runs.run(series, checkpoint=checkpoint, progress=progress, chunk=chunk)
+        return _scan(state, modules, ys, strides, bound, save)
 
 
 @eqx.filter_jit

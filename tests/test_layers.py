@@ -14,7 +14,8 @@ import kdediff_jax
 # of this table: a package's name stands for those of its modules that are not listed themselves.
 ROWS = (
     ("_typing",),
-    ("_checks", "_files", "_interrupts", "numerics", "_tracing"),
+    ("_checks", "_files", "_fingerprints", "_interrupts", "_progress", "numerics", "_tracing"),
+    ("_archives",),
     ("clock",),
     ("pairwise", "latents", "schedules", "dynamics", "sweeping", "tuning", "plots", "transforms"),
     ("fused", "metrics"),
@@ -31,7 +32,10 @@ ROWS = (
         *("analysis", "analysis.enkf", "analysis.etkf", "analysis.letkf", "analysis.sir"),
         *("analysis.kde_diffusion", "analysis.enkpf"),
     ),
+    ("runs",),
+    ("long_runs", "state_files"),
     ("twin", "assimilation", "results"),
+    ("forecasting",),
     ("experiments", ""),  # "": the top module, which loads names lazily and has no imports
     ("cli",),
     ("__main__",),

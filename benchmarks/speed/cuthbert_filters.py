@@ -29,7 +29,7 @@ from benchmarks.shared.comparison import standard_error
 from benchmarks.shared.records import save
 from benchmarks.shared.timing import interleaved_medians
 from kdediff_jax import experiments
-from kdediff_jax.assimilation import save_ensembles
+from kdediff_jax.runs import save_ensembles
 
 CASES = (("lorenz96-10", 100), ("lorenz96-10", 1000), ("lorenz96-40", 100), ("lorenz96-40", 1000))
 CYCLES = 100

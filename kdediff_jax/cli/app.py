@@ -83,6 +83,7 @@ def run(
     inflation: options.Inflation = None,
     jitter: Annotated[float | None, typer.Option(help="Of sir: scale of the jitter.")] = None,
     output: options.Output = options.OUTPUT,
+    resume: options.Resume = False,
     force: options.Force = False,
 ) -> None:
     """Run filters on an experiment; print scores, write a NetCDF file and a PNG.
@@ -96,7 +97,9 @@ def run(
         fail(f"--filter: each filter once, got {', '.join(names)}")
     known("start", start, {"matched": "", "prior": ""})
     files = options.files(output, experiment, force)
-    with reported():
+    kept = files[0].with_suffix(options.CHECKPOINTS) if resume else None
+    lost = "nothing was written" if kept is None else "the same command goes on"
+    with reported(lost):
         from .._files import held
         from .run import Settings, run_experiment
 
@@ -117,7 +120,7 @@ def run(
             jitter=jitter,
         )
         with held(files[0]):
-            run_experiment(settings, *files, force=force)
+            run_experiment(settings, *files, force=force, checkpoints=kept)
 
 
 @app.command()

@@ -21,7 +21,16 @@ Output = Annotated[
     Path, typer.Option("--output", "-o", help="Folder for the results and the picture or tables.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace existing files.")]
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume",
+        help="Keep finished cycles in OUTPUT/EXPERIMENT.checkpoints, and go on from those of an "
+        "interrupted run with this option. Removed when the run is complete.",
+    ),
+]
 OUTPUT = Path("kdediff-results")
+CHECKPOINTS = ".checkpoints"  # ends the name of the folder with a run's finished cycles
 PARTIAL = ".partial.npz"  # ends the name of the file with a sweep's finished points
 LAST_SEED = 2**32 - 1  # JAX's keys in float32 take the rest modulo 2**32: seeds would repeat
 LAST_SWEPT_SEED = 2**31 - 1  # an axis of a sweep is int32

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from ..experiments import run as running
 from ..experiments.experiment import Experiment
 from ..experiments.filters import Setting, settings_of
 from ..experiments.scores import score
+from ..long_runs import remove_checkpoint
 from ..samplers import ProbabilityFlow, per_member_pid
 from ..schedules import VarianceExploding
 from .messages import console as new_console
@@ -55,8 +57,22 @@ class Settings:
     jitter: float | None
 
 
-def run_experiment(settings: Settings, result_file: Path, picture: Path, *, force: bool) -> None:
+def run_experiment(
+    settings: Settings,
+    result_file: Path,
+    picture: Path,
+    *,
+    force: bool,
+    checkpoints: Path | None = None,
+) -> None:
     """Run, print, write. The files are written only when everything has been computed.
+
+    Args:
+        settings: the options.
+        result_file: where the result goes.
+        picture: where the picture goes.
+        force: whether files that are there may be replaced.
+        checkpoints: folder of the finished cycles, to go on from; removed at the end.
 
     Raises:
         ValueError: a number out of range, or an option that none of the filters uses.
@@ -68,13 +84,18 @@ def run_experiment(settings: Settings, result_file: Path, picture: Path, *, forc
     settings = dataclasses.replace(settings, filters=chosen)
     filters = _filters(experiment, settings)
     console = new_console()
-    comparison = _run(experiment, settings, filters, console)
+    comparison = _run(experiment, settings, filters, console, checkpoints)
     console.print(_table(comparison, settings.members))
     _say_diagnoses(comparison, console)
     used = dataclasses.asdict(settings)
     figure = drawn(comparison)  # before the result: a kill in between would leave one without it
     write(comparison, used, seed=settings.seed, path=result_file, force=force)
     plots.save(figure, picture, force=force)
+    if checkpoints is not None:
+        for name in ("reference", *filters):
+            remove_checkpoint(checkpoints / name)
+        with contextlib.suppress(OSError):  # what somebody else has put there stays
+            checkpoints.rmdir()
     say(f"results  {result_file}\npicture  {picture}", console)
     _refuse_many_failures(comparison)
 
@@ -137,8 +158,10 @@ def _run(
     settings: Settings,
     filters: dict[str, AbstractAnalysis],
     console: Console,
+    checkpoints: Path | None,
 ) -> Comparison:
     """Run and score every filter, with progress bars."""
+    kept = (lambda name: None) if checkpoints is None else checkpoints.joinpath
     cycles = settings.cycles or experiment.num_cycles
     dtype = jnp.dtype(jnp.float64 if settings.x64 else jnp.float32)
     twin = experiment.twin(settings.seed, settings.members, cycles, dtype)
@@ -162,11 +185,18 @@ def _run(
         comparison = Comparison(experiment, twin, None, {})
         if experiment.exact or experiment.reference_particles:
             report = task("reference posterior")
-            found = running.reference(experiment, twin, settings.seed, progress=report)
+            found = running.reference(
+                experiment, twin, settings.seed, progress=report, checkpoint=kept("reference")
+            )
             comparison = comparison._replace(posterior=found)
         for name, analysis in filters.items():
             run = running.run_filter(
-                experiment, analysis, twin, settings.seed, progress=task(f"{name}: filtering")
+                experiment,
+                analysis,
+                twin,
+                settings.seed,
+                progress=task(f"{name}: filtering"),
+                checkpoint=kept(name),
             )
             scores = score(
                 experiment, run.result.saved, run.result.info, twin.truth, comparison.posterior,

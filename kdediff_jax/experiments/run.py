@@ -11,11 +11,13 @@ import jax
 import numpy as np
 
 from .._checks import seed as seed_in_range
+from .._files import AnyPath
 from .._interrupts import undisturbed
 from .._typing import Array, Float
 from ..analysis.base import AbstractAnalysis
 from ..analysis.sir import SIR
-from ..assimilation import CycleOutput, FilterResult, init, resume, save_ensembles
+from ..assimilation import init, resume
+from ..runs import CycleOutput, FilterResult, save_ensembles
 from .experiment import Experiment, Twin
 
 REFERENCE_KEPT = 3000  # 2000 to compare with, and 1000 more for the sampling floor
@@ -42,10 +44,12 @@ def run_filter(
     *,
     save: Callable[[CycleOutput], Any] = save_ensembles,
     progress: Progress = _silent,
+    checkpoint: AnyPath | None = None,
 ) -> Run:
     """Filter the twin's measurements; `progress` hears of finished cycles.
 
-    The program is compiled before it runs, so that the two times are apart.
+    The program is compiled before it runs, so that the two times are apart; not so with a
+    checkpoint, which says nothing of the time that went before: `compile_seconds` is NaN then.
     """
     seed_in_range("seed", seed)
     num_cycles = twin.ys.shape[0]
@@ -54,6 +58,12 @@ def run_filter(
 
     modules = (experiment.dynamics, experiment.observation, analysis)
     begin = time.perf_counter()
+    if checkpoint is not None:
+        result = resume(
+            state, *modules, twin.ys, save=save,
+            checkpoint=checkpoint, progress=_advances(progress), chunk=max(chunk, 2),
+        )  # fmt: skip
+        return Run(result, float("nan"), time.perf_counter() - begin)
     compiled = undisturbed(_advance.lower(state, modules, twin.ys[:chunk], save).compile)
     middle = time.perf_counter()
     parts = []
@@ -73,6 +83,18 @@ def _advance(state, modules, ys, save):
     return resume(state, dynamics, observation, scheme, ys, save=save)
 
 
+def _advances(progress: Progress) -> Callable[[int, int], None]:
+    """Return what hears how many cycles are finished, and passes on by how many more."""
+    before = 0
+
+    def report(done: int, total: int) -> None:
+        nonlocal before
+        progress(done - before)
+        before = done
+
+    return report
+
+
 def _chunk(num_cycles: int, parts: int = 10) -> int:
     """Return the longest equal chunk that gives at least `parts` pieces (one compilation)."""
     return max(
@@ -86,7 +108,12 @@ def save_subset(output: CycleOutput) -> Float[Array, "k d"]:
 
 
 def reference(
-    experiment: Experiment, twin: Twin, seed: int, *, progress: Progress = _silent
+    experiment: Experiment,
+    twin: Twin,
+    seed: int,
+    *,
+    progress: Progress = _silent,
+    checkpoint: AnyPath | None = None,
 ) -> np.ndarray | None:
     """Return draws [T n d] of the posterior, at most 3000 a cycle, or None if there are none.
 
@@ -107,6 +134,7 @@ def reference(
         (seed + 1_000_003) % 2**32,  # apart from the filters' own random numbers
         save=save_subset,
         progress=progress,
+        checkpoint=checkpoint,
     )
     return run.result.saved
 

@@ -14,7 +14,8 @@ import numpy as np
 from .._checks import choice, count
 from .._typing import Array, Float, Int
 from ..analysis.base import AbstractAnalysis
-from ..assimilation import FilterResult, assimilate, save_ensembles
+from ..assimilation import assimilate
+from ..runs import FilterResult, save_ensembles
 from ..samplers import AbstractSampler, ProbabilityFlow
 from ..schedules import VarianceExploding
 from . import FILTERS

@@ -8,7 +8,6 @@ HDF5 loop for ever, so the bytes are checked before it sees them.
 import hashlib
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +15,6 @@ import numpy as np
 if TYPE_CHECKING:
     import xarray as xr
 
-SEAL = b"\nkdediff_jax sha256 "
 ATTRIBUTES = ""  # under this name stands the checksum of the file's own attributes
 
 
@@ -65,27 +63,3 @@ def _plain(attributes: Mapping[Any, Any]) -> dict[str, object]:
         for name, value in attributes.items()
         if name != "_FillValue"
     }
-
-
-def seal(content: bytes | memoryview) -> bytes:
-    """Return what goes behind the bytes of a file: their SHA-256."""
-    return SEAL + hashlib.sha256(content).hexdigest().encode()
-
-
-def is_broken(path: Path) -> bool:
-    """Return whether a file's bytes are others than when it was sealed; False without a seal."""
-    length = len(seal(b""))
-    with open(path, "rb") as file:
-        size = file.seek(0, 2)
-        if size < length:
-            return False
-        file.seek(size - length)
-        found = file.read()
-        if not found.startswith(SEAL):
-            return False
-        file.seek(0)
-        digest, left = hashlib.sha256(), size - length
-        while left and (part := file.read(min(left, 1 << 22))):
-            digest.update(part)
-            left -= len(part)
-    return found != SEAL + digest.hexdigest().encode()

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import _files
-from .checksums import checksums, first_difference, is_broken, seal
+from .checksums import checksums, first_difference
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -132,7 +132,7 @@ def write(ds: "xr.Dataset", path: str | os.PathLike[str], *, force: bool = False
     target = prepare_output(path, force=force)
     content = _serialised(ds)
     _refuse_existing(target, force)
-    return _files.replace(target, content, seal(content))
+    return _files.replace(target, content, _files.seal(content))
 
 
 def read(path: str | os.PathLike[str]) -> "xr.Dataset":
@@ -155,7 +155,7 @@ def read(path: str | os.PathLike[str]) -> "xr.Dataset":
     source = Path(path)
     if not source.is_file():
         raise FileNotFoundError(f"no such result file: {source}")
-    if is_broken(source):
+    if _files.is_broken(source):
         raise ValueError(f"{source} is damaged: its bytes are not those that were written")
     ds = _loaded(source, str(source))
     version = ds.attrs.get("format_version", 0)

@@ -12,13 +12,14 @@ import jax
 import numpy as np
 
 from .. import _files
+from .._fingerprints import HINT
+from .._fingerprints import refuse_other as refuse
 from .grid import Axes
 
 FORMAT = "kdediff_jax sweep"
 FORMAT_VERSION = 2  # 2: says which function it is of
 
 Header = dict[str, Any]
-_FUNCTION_HINT = ", a digest of its compiled code and of the arrays that it holds"
 # What must agree, in the order in which a difference is reported.
 _IDENTITY = ("axes", "fingerprint", "tree", "leaves", "num_devices", "function", "batch_size")
 
@@ -97,11 +98,7 @@ def refuse_other(path: Path, stored: Header, wanted: Header) -> None:
     for key in _IDENTITY:
         if key in wanted and stored.get(key) != wanted[key]:
             there, here = _first_difference(key, stored.get(key), wanted[key])
-            hint = _FUNCTION_HINT if key == "function" else ""
-            raise ValueError(
-                f"checkpoint: {path} belongs to another sweep: {key} is {there} there, {here} here"
-                f"{hint} (give another path or remove the file)"
-            )
+            refuse(path, "sweep", key, there, here, HINT if key == "function" else "")
 
 
 def _first_difference(key: str, there: Any, here: Any) -> tuple[Any, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import math
 import os
 from collections.abc import Callable
@@ -12,10 +11,10 @@ from typing import Any, TypeAlias
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from .._fingerprints import digest
 from .._interrupts import undisturbed
 from .grid import Axes
 
@@ -66,12 +65,7 @@ class Program:
         function read from outside, so that another function, or other data, gives another digest.
         """
         lowered = self._batched.lower(self._held, self._inputs(self._num_devices))
-        digest = hashlib.sha256(lowered.as_text().encode())
-        for leaf in jax.tree.leaves(self._held):
-            bare = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-            array = np.asarray(jax.random.key_data(leaf) if bare else leaf)
-            digest.update(f"{leaf.dtype} {array.shape}".encode() + array.tobytes())
-        return digest.hexdigest()[:16]
+        return digest(lowered.as_text(), self._held)
 
     def compile(self, batch_size: int) -> Any:
         """Return the executable for batches of this size; jax keeps those it has made."""

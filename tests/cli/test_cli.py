@@ -313,6 +313,34 @@ def test_an_interrupt_ends_with_130_and_no_crash(tmp_path, seconds):
     assert not list(tmp_path.iterdir())
 
 
+def test_resume_goes_on_to_the_result_of_an_uninterrupted_run(invoke, tmp_path, monkeypatch):
+    run = "run", "toy-bimodal", "-n", 20, "--cycles", 20, "-f", "sir"
+    assert invoke(*run, "-o", tmp_path / "whole").exit_code == 0
+    folder, told = tmp_path / "part", []
+
+    def advances(progress):
+        def report(done, total):
+            told.append(done)
+            if len(told) == 13:  # of the reference posterior ten
+                raise KeyboardInterrupt
+
+        return report
+
+    with monkeypatch.context() as patched:
+        patched.setattr(running, "_advances", advances)
+        stopped = invoke(*run, "-o", folder, "--resume")
+    assert stopped.exit_code == 130 and "interrupted; the same command goes on" in stopped.stderr
+    assert os.listdir(folder) == ["toy-bimodal.checkpoints"]
+    other = invoke(*run, "--seed", 1, "-o", folder, "--resume")
+    assert other.exit_code == 2 and "belongs to another run" in other.stderr.replace("\n", " ")
+    done = invoke(*run, "-o", folder, "--resume")
+    assert done.exit_code == 0, done.output
+    assert sorted(os.listdir(folder)) == ["toy-bimodal.nc", "toy-bimodal.png"]
+    whole, part = (results.read(p / "toy-bimodal.nc") for p in (tmp_path / "whole", folder))
+    for name in set(whole.variables) - {"compile_seconds", "run_seconds"}:
+        np.testing.assert_array_equal(part[name].values, whole[name].values)
+
+
 def test_errors_after_an_interrupt_are_the_interrupt(monkeypatch, capsys):
     monkeypatch.setattr(interrupts, "came", lambda: True)
     with pytest.raises(typer.Exit) as stop, reported():
