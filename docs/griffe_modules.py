@@ -19,10 +19,14 @@ class EquinoxFields(Extension):
 
     def on_class(self, *, cls: Class, **kwargs: Any) -> None:
         """Collect own fields; those of bases are described at the bases."""
-        if "__init__" in cls.members or not any("Module" in str(b) or "Abstract" in str(b) for b in cls.bases):
+        if "__init__" in cls.members or not any(
+            "Module" in str(b) or "Abstract" in str(b) for b in cls.bases
+        ):
             return
         fields = [m for m in cls.members.values() if isinstance(m, Attribute) and m.annotation]
-        parameters = [_parameter(field) for field in fields if "AbstractVar" not in str(field.annotation)]
+        parameters = [
+            _parameter(field) for field in fields if "AbstractVar" not in str(field.annotation)
+        ]
         if not parameters:
             return
         ordered = sorted(parameters, key=lambda p: p.kind is KEYWORD)

@@ -26,9 +26,7 @@ def on_files(files, config):
     for name, content in pictures.make().items():
         files.append(File.generated(config, f"pictures/{name}", content=content))
     for record in includes.PICTURES:
-        files.append(
-            File.generated(config, f"pictures/{record.name}", abs_src_path=str(record))
-        )
+        files.append(File.generated(config, f"pictures/{record.name}", abs_src_path=str(record)))
     return files
 
 
@@ -49,7 +47,9 @@ def on_page_markdown(markdown, page, config, files):
         raise PluginError(f"{page.file.src_uri}: {type(error).__name__}: {error}") from error
     pieces.append(markdown[done:])
     if shown:
-        pieces.append(f"\n\n*What the code prints and draws was made with this page: {_origin()}.*\n")
+        pieces.append(
+            f"\n\n*What the code prints and draws was made with this page: {_origin()}.*\n"
+        )
     return includes.fill("".join(pieces))
 
 
@@ -69,4 +69,5 @@ def _origin():
     """Return device, versions and commit of this build."""
     known = provenance({}, seed=0)
     device = "CPU" if known["platform"] == "cpu" else f"{known['device']} ({known['platform']})"
-    return f"{device}, jax {known['jax']}, commit {str(known['commit'])[:10]}"
+    commit, changed, _ = str(known["commit"]).partition("-dirty")
+    return f"{device}, jax {known['jax']}, commit {commit[:10]}{changed}"

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import kdediff_jax as kd
-from kdediff_jax.plots.style import canvas, style
+from kdediff_jax.plots.style import style
 
 MEMBERS, MEASURED, NOISE = 60, 1.0, 0.3
 LINE = np.linspace(-3.0, 3.0, 301)
@@ -49,12 +49,12 @@ def pairs() -> Any:
     """Draw the pairs, and the weights that a measurement gives them."""
     x, y = (np.asarray(a)[:, 0] for a in problem())
     log_weights = kd.kde.log_weights(jnp.array([MEASURED]), jnp.asarray(y)[:, None], 0.3)
-    figure = canvas(4.5)
+    figure = _canvas()
     left, right = figure.subplots(1, 2)
     weight = np.exp(np.asarray(log_weights))
     left.scatter(x, y, s=15 + 900 * weight, color=MEMBER, alpha=0.6, label="pair, size by weight")
     left.axhline(MEASURED, color=TRUTH, label="the measurement")
-    left.set(xlabel="state x", ylabel="simulated measurement", title="pairs (x, y)")
+    left.set(xlabel="state x", ylabel="simulated measurement", title="pairs (x, y)", ylim=(-1, 5))
     left.legend()
     right.plot(LINE, exact(), color=TRUTH, label="exact posterior")
     right.plot(LINE, density(0.15, 0.3), color=KERNEL, label="kernel density")
@@ -65,11 +65,11 @@ def pairs() -> Any:
 
 def bandwidths() -> Any:
     """Draw what each bandwidth does."""
-    figure = canvas(4.5)
+    figure = _canvas()
     panels = figure.subplots(1, 2, sharey=True)
     cases = (
-        ("state bandwidth (measurement bandwidth 0.3)", [(h, 0.3) for h in (0.03, 0.15, 0.6)], 0),
-        ("measurement bandwidth (state bandwidth 0.15)", [(0.15, h) for h in (0.02, 0.3, 3.0)], 1),
+        ("state bandwidth", [(h, 0.3) for h in (0.03, 0.15, 0.6)], 0),
+        ("measurement bandwidth", [(0.15, h) for h in (0.02, 0.3, 3.0)], 1),
     )
     for panel, (title, pairs_of, varied) in zip(panels, cases, strict=True):
         panel.plot(LINE, exact(), color=TRUTH, label="exact posterior")
@@ -94,13 +94,20 @@ def flow() -> Any:
         return moved, moved[:, 0]
 
     _, paths = jax.lax.scan(step, start, jnp.stack([taus[:-1], taus[1:]], axis=1))
-    figure = canvas(4.5)
+    figure = _canvas()
     panel = figure.subplots()
     panel.plot(taus[1:], paths, color=KERNEL, alpha=0.6, linewidth=0.9)
     panel.set(xscale="log", xlabel="noise level tau", ylabel="x", ylim=(-6, 6))
     panel.invert_xaxis()
     panel.set_title("40 latents are carried from noise (left) into the two modes (right)")
     return figure
+
+
+def _canvas() -> Any:
+    """Return an empty figure whose words can be read at the width of a page."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(8.0, 3.4), dpi=150, layout="constrained", facecolor="white")
 
 
 def _png(figure: Any) -> bytes:

@@ -12,7 +12,9 @@ from docs import blocks, includes
 
 ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "docs" / "pages"
-WITH_CODE = [p for p in (ROOT / "README.md", *sorted(PAGES.rglob("*.md"))) if "```py" in p.read_text()]
+WITH_CODE = [
+    p for p in (ROOT / "README.md", *sorted(PAGES.rglob("*.md"))) if "```py" in p.read_text()
+]
 
 
 @pytest.mark.parametrize("path", WITH_CODE, ids=lambda path: path.name)
