@@ -35,10 +35,11 @@ def on_page_markdown(markdown, page, config, files):
     pieces, done, shown = [], 0, False
     try:
         for ran in blocks.run(markdown, Path(page.file.abs_src_path)):
-            pieces.append(markdown[done : ran.block.end])
+            shown_code = markdown[done : ran.block.end]
+            pieces.append(shown_code.replace("```error\n", _said("raises")))
             done = ran.block.end
             if ran.printed.strip():
-                pieces.append(f'\n\n```{{.text title="prints"}}\n{ran.printed.rstrip()}\n```\n')
+                pieces.append(f"\n\n{_said('prints')}{ran.printed.rstrip()}\n```\n")
             for name, content in ran.pictures.items():
                 files.append(File.generated(config, f"pictures/{name}", content=content))
                 pieces.append(f"\n\n![What the code above draws](pictures/{name})\n")
@@ -63,6 +64,11 @@ def on_page_content(html, page, config, files):
         return f'<div class="formula">{drawn}</div>' if display == "block" else drawn
 
     return FORMULA.sub(draw, html)
+
+
+def _said(title):
+    """Return the fence of a block that shows what code said."""
+    return f'```{{.text .said title="{title}"}}\n'
 
 
 def _origin():
