@@ -20,6 +20,8 @@ FORMULA = re.compile(
     r'<(?P<tag>span|div) class="arithmatex">\\[(\[](?P<latex>.*?)\\[)\]]</(?P=tag)>', re.DOTALL
 )
 
+OUTSIDE = re.compile(r"<(?:script|img|link|iframe)\b[^>]*(?:src|href)=[\"']?(?:https?:)?//[^>]*>")
+
 
 def on_files(files, config):
     """Add the pictures: those of the package made here, those of the records as they are."""
@@ -64,6 +66,14 @@ def on_page_content(html, page, config, files):
         return f'<div class="formula">{drawn}</div>' if display == "block" else drawn
 
     return FORMULA.sub(draw, html)
+
+
+def on_post_page(output, page, config):
+    """Refuse a page that would fetch something from elsewhere when it is read."""
+    fetched = OUTSIDE.search(output)
+    if fetched:
+        raise PluginError(f"{page.file.src_uri}: fetches from elsewhere: {fetched[0]}")
+    return output
 
 
 def _said(title):
