@@ -21,6 +21,7 @@ QUICK = XLA_FLAGS="$(XLA_FLAGS) --xla_backend_optimization_level=0 $$($(PY) -c '
 DEMO_ARGS ?= run lorenz63-z --output demo-results --force
 BENCH_ARGS ?=
 NOTEBOOKS_ARGS ?=
+DOCS_ARGS ?=
 
 ifneq ($(UV),)
 CREATE = "$(UV)" venv --quiet --python "$$found" $(VENV)
@@ -32,7 +33,7 @@ endif
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test slow notebooks lint format bench clean distclean
+.PHONY: help demo test slow notebooks docs lint format bench clean distclean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -49,6 +50,9 @@ slow: $(VENV)/.stamp-test  ## run the literature runs and many cases, minutes ea
 notebooks: $(VENV)/.stamp-dev  ## execute the notebooks at small size (NOTEBOOKS_ARGS=... is passed on)
 	$(QUICK) $(PY) notebooks/run.py $(NOTEBOOKS_ARGS)
 
+docs: $(VENV)/.stamp-docs  ## build the site into site/, running its code (DOCS_ARGS=... is passed on)
+	$(QUICK) NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --config-file docs/mkdocs.yml $(DOCS_ARGS)
+
 lint: $(VENV)/.stamp-dev  ## check style, formatting and types
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
@@ -62,8 +66,8 @@ format: $(VENV)/.stamp-dev  ## format the code and apply the safe lint fixes
 bench: $(VENV)/.stamp-all  ## list the benchmarks, or run one: NAME=kernel_weights (BENCH_ARGS=...)
 	$(PY) benchmarks/index.py $(if $(filter command,$(origin NAME)),$(NAME)) $(BENCH_ARGS)
 
-clean:  ## remove build outputs, caches and the demo's results
-	rm -rf build dist *.egg-info demo-results .hypothesis .pytest_cache .ruff_cache
+clean:  ## remove build outputs, the site, caches and the demo's results
+	rm -rf build dist site *.egg-info demo-results .hypothesis .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 distclean: clean  ## clean, and remove .venv
@@ -93,7 +97,7 @@ $(VENV)/.stamp-venv:
 	fi
 	@touch $@
 
-# test contains all, and dev contains test.
+# test and docs contain all, and dev contains test.
 $(VENV)/.stamp-all: pyproject.toml $(VENV)/.stamp-venv
 	$(call install,all)
 	@touch $@
@@ -105,6 +109,10 @@ $(VENV)/.stamp-test: pyproject.toml $(VENV)/.stamp-venv
 $(VENV)/.stamp-dev: pyproject.toml $(VENV)/.stamp-venv
 	$(call install,dev)
 	@touch $@ $(VENV)/.stamp-test $(VENV)/.stamp-all
+
+$(VENV)/.stamp-docs: pyproject.toml $(VENV)/.stamp-venv
+	$(call install,docs)
+	@touch $@ $(VENV)/.stamp-all
 
 # An environment made by uv has no pip of its own.
 define install
