@@ -7,6 +7,7 @@ from . import diagnosis as diagnosis
 from . import dynamics as dynamics
 from . import ensemble as ensemble
 from . import experiments as experiments
+from . import filter_cycle as filter_cycle
 from . import fused as fused
 from . import kalman as kalman
 from . import kde as kde
@@ -21,6 +22,7 @@ from . import recovery as recovery
 from . import results as results
 from . import samplers as samplers
 from . import schedules as schedules
+from . import simulators as simulators
 from . import sweeping as sweeping
 from . import tuning as tuning
 from . import twin as twin
@@ -50,9 +52,7 @@ from .analysis.outcome import AnalysisInfo as AnalysisInfo
 from .analysis.outcome import Outcome as Outcome
 from .analysis.safeguards import Safeguards as Safeguards
 from .analysis.sir import SIR as SIR
-from .assimilation import CycleOutput as CycleOutput
 from .assimilation import FilterResult as FilterResult
-from .assimilation import FilterState as FilterState
 from .assimilation import Moments as Moments
 from .assimilation import assimilate as assimilate
 from .assimilation import cycle as cycle
@@ -78,6 +78,8 @@ from .ensemble.inflation import ConstantInflation as ConstantInflation
 from .ensemble.inflation import FieldSamplingInflation as FieldSamplingInflation
 from .ensemble.inflation import SamplingInflation as SamplingInflation
 from .ensemble.localisation import Localisation as Localisation
+from .filter_cycle import CycleOutput as CycleOutput
+from .filter_cycle import FilterState as FilterState
 from .leave_one_out import ConditionalLeaveOneOut as ConditionalLeaveOneOut
 from .leave_one_out import LeaveOneOut as LeaveOneOut
 from .observations import AbstractAdditive as AbstractAdditive
@@ -106,6 +108,16 @@ from .samplers import ShardedFlow as ShardedFlow
 from .samplers import per_member_pid as per_member_pid
 from .schedules import AbstractSchedule as AbstractSchedule
 from .schedules import VarianceExploding as VarianceExploding
+from .simulators import AbstractSimulator as AbstractSimulator
+from .simulators import ArraySimulator as ArraySimulator
+from .simulators import Failure as Failure
+from .simulators import HostDynamics as HostDynamics
+from .simulators import HostObservation as HostObservation
+from .simulators import HostOperator as HostOperator
+from .simulators import MemberSimulator as MemberSimulator
+from .simulators import ProgramError as ProgramError
+from .simulators import ProgramSimulator as ProgramSimulator
+from .simulators.files import ProgramCall as ProgramCall
 from .sweeping import SweepResult as SweepResult
 from .sweeping import best_point as best_point
 from .sweeping import sweep as sweep

@@ -1,4 +1,7 @@
-"""Assimilation: forecast, measure, analyse, cycle after cycle, as one XLA program."""
+"""Assimilation: forecast, measure, analyse, cycle after cycle, as one XLA program.
+
+Where dynamics or measurement live on the host, a loop takes its place (`kdediff_jax.simulators`).
+"""
 
 from __future__ import annotations
 
@@ -16,64 +19,16 @@ from . import clock as clocks
 from ._checks import concrete, floating, has_method, vector
 from ._checks import ensemble as check_ensemble
 from ._tracing import errors_in_users_words, refuse_mutable
-from ._typing import Array, Float, Int, Key, Scalar, like, numbers_to_leaves
+from ._typing import Array, Float, Key, Scalar, like, numbers_to_leaves
 from .analysis.base import AbstractAnalysis, AnalysisInfo
-from .clock import Clock, Stride
+from .clock import Stride
 from .diagnosis import Diagnosis, diagnose, failure
 from .dynamics.base import AbstractDynamics
-from .dynamics.propagate import propagate, takes_interval
+from .dynamics.propagate import takes_interval
+from .filter_cycle import CycleOutput, FilterState, analysed, forecast_of, received
 from .observations.base import AbstractObservation
-from .recovery import replenished, reported, restarted
-
-
-class FilterState(NamedTuple):
-    """Everything needed to go on: analysis ensemble, run key, cycles done, the time, a reserve.
-
-    The run starts again from the reserve if a forecast leaves fewer than two members, see
-    `kdediff_jax.recovery`.
-    """
-
-    ensemble: Float[Array, "n d"]
-    key: Key
-    index: Int[Array, ""]
-    clock: Clock
-    reserve: Float[Array, "n d"]
-
-    @property
-    def t0(self) -> Scalar:
-        """Model time of the run's first ensemble, rounded to the ensemble's dtype."""
-        return self.clock.t0.high
-
-    @property
-    def elapsed(self) -> Scalar:
-        """Time since t0, summed without loss and rounded once."""
-        return self.clock.elapsed.high
-
-    @property
-    def t(self) -> Scalar:
-        """Model time since `origin`: what `step` gets next."""
-        return self.clock.t
-
-
-class CycleOutput(NamedTuple):
-    """One finished cycle: what `save` can choose from.
-
-    Attributes:
-        forecast, analysis: ensembles before and after the measurement; the forecast of a cycle
-            that lost its members is the run's reserve.
-        y: the measurement.
-        t: its model time since `origin`, as the observation got it.
-        info: the scheme's report; `info.mean` is its estimate of the posterior mean.
-        elapsed: its time since t0, exact where t0 is far from 0: `np.float64(t0) + elapsed` is the
-            calendar's time.
-    """
-
-    forecast: Float[Array, "n d"]
-    analysis: Float[Array, "n d"]
-    y: Float[Array, " m"]
-    t: Scalar
-    info: AnalysisInfo
-    elapsed: Scalar
+from .simulators import Failure, loop
+from .simulators.roles import lives_on_host
 
 
 class Moments(NamedTuple):
@@ -100,11 +55,14 @@ class FilterResult(eqx.Module):
         saved: what `save` chose, with a leading axis of cycles.
         info: `AnalysisInfo` per cycle.
         state: final state, to go on with `resume`.
+        failures: members that failed, one `Failure` each, where a simulator lives on the host, see
+            `kdediff_jax.simulators`.
     """
 
     saved: Any
     info: AnalysisInfo
     state: FilterState
+    failures: tuple[Failure, ...] = eqx.field(static=True, default=())
 
     @property
     def ensemble(self) -> Float[Array, "n d"]:
@@ -193,6 +151,8 @@ def cycle(
     modules = _prepared(dynamics, observation, analysis)
     y = like(state.ensemble, vector("y", y))
     strides, bound = _strides(state, modules[0], None if t is None else [t])
+    if lives_on_host(*modules[:2]):
+        return loop.run_cycle(state, modules, y, jax.tree.map(lambda x: x[0], strides), bound)
     with errors_in_users_words(*modules):
         return _compiled_step(state, modules, y, jax.tree.map(lambda x: x[0], strides), bound)
 
@@ -208,6 +168,8 @@ def _prepared(dynamics: Any, observation: Any, analysis: Any) -> tuple[Any, Any,
 def _at(modules: tuple[Any, Any, Any], x: Float[Array, " d"], t: Scalar) -> tuple[Any, Any]:
     """Return all that can depend on t."""
     key = jax.random.key(0)
+    if lives_on_host(*modules[:2]):
+        return t, t  # who knows
     return modules[0].step(key, x, t), modules[1].sample(key, x, t)
 
 
@@ -228,21 +190,10 @@ def _step(
     stride: Stride | None,
     bound: int | None,
 ) -> tuple[FilterState, CycleOutput]:
-    dynamics, observation, analysis = modules
     # while tracing: once a program is compiled it costs nothing, and what is refused has none
-    refuse_mutable(dynamics, observation, analysis)
-    key = jax.random.fold_in(state.key, state.index)
-    forecast_key, analysis_key = jax.random.split(key)
-    t = state.clock.t
-    keys = jax.random.split(forecast_key, state.ensemble.shape[0])
-    move = jax.vmap(lambda k, x: propagate(dynamics, k, x, t, stride, bound))
-    forecast, lost = restarted(move(keys, state.ensemble), state.reserve)
-    clock = state.clock.after(stride, like(state.ensemble, dynamics.interval))
-    members, info = analysis(analysis_key, forecast, y, observation, clock.t)
-    info = reported(info, lost)
-    reserve = replenished(state.reserve, state.ensemble, state.index, info.ok)
-    output = CycleOutput(forecast, members, y, clock.t, info, clock.elapsed.high)
-    return FilterState(members, state.key, state.index + 1, clock, reserve), output
+    refuse_mutable(*modules)
+    forecast = received(state, forecast_of(state, modules[0], stride, bound))
+    return analysed(state, forecast, modules[0].interval, modules[1:], y, stride)
 
 
 _compiled_step = eqx.filter_jit(_step)
@@ -260,6 +211,7 @@ def assimilate(
     t0: Scalar | float = 0.0,
     times: Any = None,
     origin: Scalar | float = 0.0,
+    progress: bool | Callable[[int, int], Any] | None = None,
 ) -> FilterResult:
     """Filter a series of measurements: one `lax.scan`, one XLA program.
 
@@ -286,6 +238,8 @@ def assimilate(
         times: model time of every row of ys, increasing, the first later than t0: float64 numbers,
             or `datetime64` (seconds since 1970). Steps draw their noise by other keys than without.
         origin: model time at which the t of `step` and `sample` is 0.
+        progress: of a run with a simulator on the host: True for a bar (the extra `cli`), or a
+            function of the numbers of finished and of all cycles.
 
     Returns:
         `FilterResult`; failure is a flag in `info.ok`, see `raise_if_failed`.
@@ -298,8 +252,10 @@ def assimilate(
     """
     state = init(key, ensemble, t0=t0, origin=origin)
     modules = _prepared(dynamics, observation, analysis)
-    clocks.warn_if_coarse(state.clock, dynamics.interval, partial(_at, modules, state.ensemble[0]))
-    return resume(state, dynamics, observation, analysis, ys, save=save, times=times)
+    at = partial(_at, modules, state.ensemble[0])
+    clocks.warn_if_coarse(state.clock, dynamics.interval, at)
+    run = partial(resume, state, dynamics, observation, analysis, ys)
+    return run(save=save, times=times, progress=progress)
 
 
 def resume(
@@ -311,6 +267,7 @@ def resume(
     *,
     save: Callable[[CycleOutput], Any] = save_moments,
     times: Any = None,
+    progress: bool | Callable[[int, int], Any] | None = None,
 ) -> FilterResult:
     """Go on from a state; in chunks it repeats an uninterrupted run. Arguments as `assimilate`."""
     modules = _prepared(dynamics, observation, analysis)
@@ -326,8 +283,13 @@ def resume(
     if times is not None and np.shape(times)[:1] != ys.shape[:1]:
         raise ValueError(f"times: expected {ys.shape[0]}, one a row of ys, got {np.shape(times)}")
     strides, bound = _strides(state, modules[0], times)
+    ys = like(state.ensemble, ys)
+    if lives_on_host(*modules[:2]):
+        return FilterResult(*loop.run(state, modules, ys, strides, bound, save, progress))
+    if progress:
+        raise ValueError("progress: expected none, as nothing here lives on the host")
     with errors_in_users_words(*modules):
-        return _scan(state, modules, like(state.ensemble, ys), strides, bound, save)
+        return _scan(state, modules, ys, strides, bound, save)
 
 
 @eqx.filter_jit

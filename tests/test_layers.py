@@ -31,6 +31,8 @@ ROWS = (
         *("analysis", "analysis.enkf", "analysis.etkf", "analysis.letkf", "analysis.sir"),
         *("analysis.kde_diffusion", "analysis.enkpf"),
     ),
+    ("filter_cycle",),
+    ("simulators",),
     ("twin", "assimilation", "results"),
     ("experiments", ""),  # "": the top module, which loads names lazily and has no imports
     ("cli",),
@@ -42,7 +44,11 @@ ONLY = {
     "plots": {"_checks", "_files", "_typing"},  # arrays, no filters
     "results": {"_checks", "_files", "_typing"},
 }
-SCHEMES_KNOWN = {"assimilation": {"analysis.base"}}  # of all of `analysis`
+SCHEMES_KNOWN = {  # of all of `analysis`
+    "assimilation": {"analysis.base"},
+    "filter_cycle": {"analysis.base"},
+    "simulators": {"analysis.members", "analysis.safeguards"},
+}
 MODULE_LINES, FUNCTION_LINES = 350, 60
 # anything else can wait for itself on the CPU, see `numerics.linalg`
 LAPACK = {"eigh", "cholesky", "solve", "solve_triangular", "cho_solve", "inv", "svd", "qr", "lu"}

@@ -17,7 +17,8 @@ from .base import AbstractDynamics
 
 def takes_interval(dynamics: AbstractDynamics) -> bool:
     """Say whether the model's `step` accepts the interval that it is to cover."""
-    return "interval" in inspect.signature(dynamics.step).parameters
+    takes = "interval" in inspect.signature(dynamics.step).parameters
+    return takes and not getattr(dynamics, "whole_intervals", False)
 
 
 def one_step(
