@@ -89,31 +89,32 @@ def generator_of(words: np.ndarray) -> np.random.Generator:
 
 
 def as_rows(value: Any, rows: int, request: Request) -> np.ndarray:
-    """Return what a simulator gave as numbers [rows size] in the ensemble's dtype.
+    """Return what a simulator gave for all rows as numbers [rows size], in the ensemble's dtype.
 
     Raises:
         TypeError: something other than real numbers.
         ValueError: another shape.
     """
-    array = np.asarray(value)
-    if array.dtype.kind not in "fiu":
-        raise TypeError(f"expected the simulator to return real numbers, got {_kind(value, array)}")
-    size = "m" if request.size is None else request.size
-    good = array.ndim == 2 and array.shape[0] == rows and array.shape[1] > 0
-    if not good or request.size not in (None, array.shape[1]):
-        own = f"({size},)" if rows == 1 else f"({rows}, {size})"
-        got = array.shape[1:] if rows == 1 and array.ndim > 1 else array.shape
-        raise ValueError(f"expected the simulator to return shape {own}, got {got}")
-    with np.errstate(over="ignore"):  # too large for the ensemble's dtype is not finite
-        return array.astype(request.states.dtype)
+    return _as_numbers(value, (rows, request.size), request)
 
 
 def as_row(value: Any, request: Request) -> np.ndarray:
     """Return what a simulator gave for one member as numbers [size], see `as_rows`."""
+    return _as_numbers(value, (request.size,), request)
+
+
+def _as_numbers(value: Any, shape: tuple[int | None, ...], request: Request) -> np.ndarray:
+    """Return numbers of a shape; None stands for any length but 0."""
     array = np.asarray(value)
     if array.dtype.kind not in "fiu":
         raise TypeError(f"expected the simulator to return real numbers, got {_kind(value, array)}")
-    return as_rows(array[None], 1, request)[0]
+    fits = array.ndim == len(shape) and array.size > 0
+    if not fits or any(n not in (None, k) for n, k in zip(shape, array.shape, strict=True)):
+        expected = ", ".join("m" if n is None else str(n) for n in shape)
+        expected += "," if len(shape) == 1 else ""
+        raise ValueError(f"expected the simulator to return shape ({expected}), got {array.shape}")
+    with np.errstate(over="ignore"):  # too large for the ensemble's dtype is not finite
+        return array.astype(request.states.dtype)
 
 
 def _kind(value: Any, array: np.ndarray) -> str:

@@ -28,6 +28,12 @@ class HostDynamics(AbstractDynamics):
     place of the one compiled program; everything else is the same: keys, clock, irregular times,
     guards. Inside `jit`, `vmap`, `sweep` or `twin_experiment` it is refused.
 
+    A member fails by an exception, or by values that are not finite or absurdly far from those of
+    the others. It is masked, counted in `info.num_masked`, replaced from the analysis, and listed
+    with its reason in `FilterResult.failures` (of `cycle`: `CycleOutput.failures`); a line a cycle
+    goes to the log `kdediff_jax`. An exception in every member of the first cycle of a call is a
+    fault of the simulator, and is raised as it is.
+
         >>> import jax, numpy as np, kdediff_jax as kd
         >>> def decay(rng, X, t, interval):  # of all members, X [n d]
         ...     return np.exp(-0.3 * interval) * X + 0.1 * rng.normal(size=X.shape)

@@ -18,7 +18,6 @@ N, CYCLES = 20, 6
 FILTERS = {
     "enkpf": kd.EnKPF(),
     "enkf": kd.EnKF(inflation=1.02),
-    "enkf, pairs": kd.EnKF(noise="pairs"),
     "letkf": kd.LETKF(kd.Localisation(np.arange(3.0), np.array([2.0]), 2.0)),
     "lenkpf": kd.LEnKPF(kd.Localisation(np.arange(3.0), np.array([2.0]), 2.0)),
     "sir": kd.SIR(jitter=0.5),
@@ -219,13 +218,10 @@ def test_a_linear_operator_in_numpy_has_a_linear_response(name, problem):
 
 
 SIMULATED = {
-    "kde": kd.KDEDiffusion(0.5, 5.0, sampler=kd.ExactMixture()),
     "kde, replicates": kd.KDEDiffusion(0.5, 5.0, replicates=3, sampler=kd.ExactMixture()),
     "enkf, pairs": kd.EnKF(noise="pairs"),
     "enkf, sampled": kd.EnKF(noise="sampled"),
-    "etkf": kd.ETKF(),
     "enkpf": kd.EnKPF(),
-    "enkpf, pairs": kd.EnKPF(noise="pairs"),
     "lenkpf": FILTERS["lenkpf"],
 }
 
