@@ -30,13 +30,6 @@ def program(**options):
     return kd.ProgramSimulator([sys.executable, str(SCRIPT), "{interval}"], timeout=60, **options)
 
 
-HOSTS = {
-    "array": lambda: kd.ArraySimulator(numpy_model.step),
-    "members": lambda: kd.MemberSimulator(numpy_model.step),
-    "threads": lambda: kd.MemberSimulator(numpy_model.step, workers=2),
-}
-
-
 @pytest.fixture
 def problem(x64):
     rng = np.random.default_rng(5)
@@ -61,11 +54,11 @@ def same(a, b):
         np.testing.assert_array_equal(x, y)
 
 
-@pytest.mark.parametrize("name", FILTERS)
+@pytest.mark.parametrize("name", ["enkpf", "enkf", "sir", "kde"])
 def test_a_numpy_model_gives_the_ensemble_of_the_jax_model(name, problem):
     model, members, ys = problem
     expected = run(model, OBSERVATION, FILTERS[name], members, ys)
-    host = kd.HostDynamics(HOSTS["array"](), 0.1)
+    host = kd.HostDynamics(numpy_model.step, 0.1)
     found = run(host, OBSERVATION, FILTERS[name], members, ys)
     np.testing.assert_allclose(found.saved, expected.saved, atol=1e-5)
     np.testing.assert_allclose(found.mean, expected.mean, atol=1e-5)
@@ -204,6 +197,7 @@ def test_an_operator_in_numpy_is_that_of_jax(name, problem):
     np.testing.assert_allclose(found.saved, expected.saved, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["enkpf", "lenkpf"])
 def test_a_linear_operator_in_numpy_has_a_linear_response(name, problem):
     """Of moved members h is known by regression: without noise it is exact, but for a ridge."""
@@ -233,6 +227,7 @@ class Noisy(kd.AbstractObservation):
         return x[2:] + 2.0 * jax.random.normal(key, (1,), x.dtype)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SIMULATED)
 def test_simulated_measurements_of_numpy_are_as_good_as_those_of_jax(name, problem):
     """Other random numbers, the same law: equal but for sampling noise."""
