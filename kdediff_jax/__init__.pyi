@@ -9,6 +9,7 @@ from . import dynamics as dynamics
 from . import ensemble as ensemble
 from . import experiments as experiments
 from . import fields as fields
+from . import filter_cycle as filter_cycle
 from . import forecasting as forecasting
 from . import fused as fused
 from . import kalman as kalman
@@ -26,6 +27,7 @@ from . import results as results
 from . import runs as runs
 from . import samplers as samplers
 from . import schedules as schedules
+from . import simulators as simulators
 from . import state_files as state_files
 from . import sweeping as sweeping
 from . import transforms as transforms
@@ -120,6 +122,16 @@ from .samplers import ShardedFlow as ShardedFlow
 from .samplers import per_member_pid as per_member_pid
 from .schedules import AbstractSchedule as AbstractSchedule
 from .schedules import VarianceExploding as VarianceExploding
+from .simulators import AbstractSimulator as AbstractSimulator
+from .simulators import ArraySimulator as ArraySimulator
+from .simulators import Failure as Failure
+from .simulators import HostDynamics as HostDynamics
+from .simulators import HostObservation as HostObservation
+from .simulators import HostOperator as HostOperator
+from .simulators import MemberSimulator as MemberSimulator
+from .simulators import ProgramError as ProgramError
+from .simulators import ProgramSimulator as ProgramSimulator
+from .simulators.files import ProgramCall as ProgramCall
 from .state_files import load_state as load_state
 from .state_files import save_state as save_state
 from .sweeping import SweepResult as SweepResult

@@ -1,4 +1,7 @@
-"""Assimilation: forecast, measure, analyse, cycle after cycle, as one XLA program."""
+"""Assimilation: forecast, measure, analyse, cycle after cycle, as one XLA program.
+
+Where dynamics or measurement live on the host, a loop takes its place (`kdediff_jax.simulators`).
+"""
 
 from __future__ import annotations
 
@@ -23,10 +26,12 @@ from ._typing import Array, Float, Key, Scalar, like, numbers_to_leaves
 from .analysis.base import AbstractAnalysis
 from .clock import Stride
 from .dynamics.base import AbstractDynamics
-from .dynamics.propagate import propagate, takes_interval
+from .dynamics.propagate import takes_interval
+from .filter_cycle import analysed, forecast_of, received
 from .observations.base import AbstractObservation
-from .recovery import replenished, reported, restarted
 from .runs import CycleOutput, FilterResult, FilterState, save_moments
+from .simulators import loop
+from .simulators.roles import lives_on_host
 
 
 def init(
@@ -75,6 +80,8 @@ def cycle(
     modules = _prepared(dynamics, observation, analysis)
     y = like(state.ensemble, vector("y", y))
     strides, bound = _strides(state, modules[0], None if t is None else [t])
+    if lives_on_host(*modules[:2]):
+        return loop.run_cycle(state, modules, y, jax.tree.map(lambda x: x[0], strides), bound)
     with errors_in_users_words(*modules):
         return _compiled_step(state, modules, y, jax.tree.map(lambda x: x[0], strides), bound)
 
@@ -90,6 +97,8 @@ def _prepared(dynamics: Any, observation: Any, analysis: Any) -> tuple[Any, Any,
 def _at(modules: tuple[Any, Any, Any], x: Float[Array, " d"], t: Scalar) -> tuple[Any, Any]:
     """Return all that can depend on t."""
     key = jax.random.key(0)
+    if lives_on_host(*modules[:2]):
+        return t, t  # who knows
     return modules[0].step(key, x, t), modules[1].sample(key, x, t)
 
 
@@ -110,21 +119,10 @@ def _step(
     stride: Stride | None,
     bound: int | None,
 ) -> tuple[FilterState, CycleOutput]:
-    dynamics, observation, analysis = modules
     # while tracing: once a program is compiled it costs nothing, and what is refused has none
-    refuse_mutable(dynamics, observation, analysis)
-    key = jax.random.fold_in(state.key, state.index)
-    forecast_key, analysis_key = jax.random.split(key)
-    t = state.clock.t
-    keys = jax.random.split(forecast_key, state.ensemble.shape[0])
-    move = jax.vmap(lambda k, x: propagate(dynamics, k, x, t, stride, bound))
-    forecast, lost = restarted(move(keys, state.ensemble), state.reserve)
-    clock = state.clock.after(stride, like(state.ensemble, dynamics.interval))
-    members, info = analysis(analysis_key, forecast, y, observation, clock.t)
-    info = reported(info, lost)
-    reserve = replenished(state.reserve, state.ensemble, state.index, info.ok)
-    output = CycleOutput(forecast, members, y, clock.t, info, clock.elapsed.high)
-    return FilterState(members, state.key, state.index + 1, clock, reserve), output
+    refuse_mutable(*modules)
+    forecast = received(state, forecast_of(state, modules[0], stride, bound))
+    return analysed(state, forecast, modules[0].interval, modules[1:], y, stride)
 
 
 _compiled_step = eqx.filter_jit(_step)
@@ -182,7 +180,8 @@ def assimilate(
             or with other versions the bits are others. Never removed here.
         progress: True for a bar (of rich, else a line), or a function called with the numbers of
             finished and of all cycles after each chunk. Inside `jit`, `vmap` or `grad` a run is one
-            program: it is silent, with a warning, and a checkpoint is refused.
+            program: it is silent, with a warning, and a checkpoint is refused. So it is where a
+            simulator lives on the host, whose progress is told after every cycle.
         chunk: cycles of a chunk, a hundredth of the run by default; at least 2 for the bits of the
             uninterrupted run. A chunk of 0.1 s or more costs under 1 %.
 
@@ -231,6 +230,13 @@ def resume(
         raise ValueError(f"times: expected {ys.shape[0]}, one a row of ys, got {np.shape(times)}")
     strides, bound = _strides(state, modules[0], times)
     ys = like(state.ensemble, ys)
+    if lives_on_host(*modules[:2]):
+        if checkpoint is not None or chunk is not None:
+            raise ValueError(
+                "checkpoint: expected none where a simulator lives on the host; call `resume` for "
+                "a part of ys at a time and keep the state with `save_state`"
+            )
+        return FilterResult(*loop.run(state, modules, ys, strides, bound, save, progress))
     with errors_in_users_words(*modules):
         if long_runs.wanted(checkpoint, progress, chunk, (state, modules, ys, strides)):
             series = long_runs.Series(_scan, state, modules, ys, strides, bound, save)

@@ -54,6 +54,8 @@ class CycleOutput(NamedTuple):
         info: the scheme's report; `info.mean` is its estimate of the posterior mean.
         elapsed: its time since t0, exact where t0 is far from 0: `np.float64(t0) + elapsed` is the
             calendar's time.
+        failures: members that failed, where a simulator lives on the host (`cycle` alone), see
+            `kdediff_jax.simulators`.
     """
 
     forecast: Float[Array, "n d"]
@@ -62,6 +64,7 @@ class CycleOutput(NamedTuple):
     t: Scalar
     info: AnalysisInfo
     elapsed: Scalar
+    failures: tuple[Any, ...] = ()
 
 
 class Moments(NamedTuple):
@@ -88,11 +91,14 @@ class FilterResult(eqx.Module):
         saved: what `save` chose, with a leading axis of cycles.
         info: `AnalysisInfo` per cycle.
         state: final state, to go on with `resume`.
+        failures: members that failed, one `Failure` each, where a simulator lives on the host, see
+            `kdediff_jax.simulators`.
     """
 
     saved: Any
     info: AnalysisInfo
     state: FilterState
+    failures: tuple[Any, ...] = eqx.field(static=True, default=())
 
     @property
     def ensemble(self) -> Float[Array, "n d"]:

@@ -34,6 +34,8 @@ ROWS = (
     ),
     ("runs",),
     ("long_runs", "state_files"),
+    ("filter_cycle",),
+    ("simulators",),
     ("twin", "assimilation", "results"),
     ("forecasting",),
     ("experiments", ""),  # "": the top module, which loads names lazily and has no imports
@@ -46,7 +48,11 @@ ONLY = {
     "plots": {"_checks", "_files", "_typing"},  # arrays, no filters
     "results": {"_checks", "_files", "_typing", "fields"},
 }
-SCHEMES_KNOWN = {"assimilation": {"analysis.base"}}  # of all of `analysis`
+SCHEMES_KNOWN = {  # of all of `analysis`
+    "assimilation": {"analysis.base"},
+    "filter_cycle": {"analysis.base"},
+    "simulators": {"analysis.members", "analysis.safeguards"},
+}
 MODULE_LINES, FUNCTION_LINES = 350, 60
 # anything else can wait for itself on the CPU, see `numerics.linalg`
 LAPACK = {"eigh", "cholesky", "solve", "solve_triangular", "cho_solve", "inv", "svd", "qr", "lu"}

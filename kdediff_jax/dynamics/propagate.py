@@ -19,13 +19,14 @@ def takes_interval(dynamics: AbstractDynamics) -> bool:
     """Say whether the model's `step` accepts the interval that it is to cover.
 
     A wrapper whose `step` passes on what it is given, as `**interval`, accepts what its `wrapped`
-    model does.
+    model does. One that says `whole_intervals` does not.
     """
     parameters = inspect.signature(dynamics.step).parameters
-    if "interval" not in parameters or not hasattr(dynamics, "wrapped"):
-        return "interval" in parameters
+    if getattr(dynamics, "whole_intervals", False) or "interval" not in parameters:
+        return False
     passed_on = parameters["interval"].kind is inspect.Parameter.VAR_KEYWORD
-    return takes_interval(dynamics.wrapped) if passed_on else True  # pyright: ignore[reportAttributeAccessIssue]
+    wrapped = getattr(dynamics, "wrapped", None)
+    return takes_interval(wrapped) if passed_on and wrapped is not None else True
 
 
 def one_step(

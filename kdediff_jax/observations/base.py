@@ -10,6 +10,7 @@ import jax
 from .._checks import measured
 from .._typing import Array, Float, Key, Scalar
 from ..numerics import row_major
+from .rows import over_members
 
 
 class AbstractObservation(eqx.Module):
@@ -54,4 +55,4 @@ def sample_ensemble(
             f"observation: expected an observation with `sample`, got {type(observation).__name__}"
         )
     keys = jax.random.split(key, ensemble.shape[0])
-    return jax.vmap(lambda k, x: measure(observation, k, x, t))(keys, ensemble)
+    return over_members(observation, lambda o, k, x: measure(o, k, x, t))(keys, ensemble)

@@ -17,7 +17,9 @@ import jax.numpy as jnp
 from .._typing import Array, Bool, Float, Key, Scalar, like
 from ..numerics import dot, linear_fit, rarely, split_missing
 from .additive import AbstractAdditive, AbstractAdditiveNoise
-from .base import AbstractLikelihood, AbstractObservation, measure
+from .base import AbstractLikelihood, AbstractObservation
+from .recorded import sample_replicates
+from .rows import over_members
 from .simulated_density import SimulatedDensity
 
 T = TypeVar("T")
@@ -125,7 +127,7 @@ def from_statement(
     """Return h and R as the observation states them, and its density where it is not Gaussian."""
 
     def mean(points: Array) -> Array:
-        return jax.vmap(lambda x: observation.mean(x, t))(points)
+        return over_members(observation, lambda o, x: o.mean(x, t))(points)
 
     m = jax.eval_shape(mean, forecast).shape[1]
     r = observation.covariance(m, forecast.dtype, t)
@@ -155,9 +157,8 @@ def replicated(
     keys = jax.random.split(key, (forecast.shape[0], replicates))
 
     def simulate(points: Array) -> Array:
-        draws = jax.vmap(lambda k, x: measure(observation, k, x, t), in_axes=(0, None))
         # the same noise again, on purpose: `clone` says so to JAX's checker
-        return jax.vmap(draws)(jax.random.clone(keys), points)
+        return sample_replicates(observation, jax.random.clone(keys), points, t)
 
     simulated = simulate(forecast)
     values = jnp.mean(simulated, axis=1)
@@ -225,7 +226,7 @@ def density(observation: AbstractLikelihood, t: Scalar) -> Callable[[Array, Arra
     """Return (y, members) -> log p(y | x_i) [n]."""
 
     def log_likelihood(y: Array, members: Array) -> Array:
-        return jax.vmap(lambda x: observation.log_likelihood(y, x, t))(members)
+        return over_members(observation, lambda o, x: o.log_likelihood(y, x, t))(members)
 
     return log_likelihood
 

@@ -1,0 +1,138 @@
+"""What a simulator on the host is asked, and what it answers."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import numpy as np
+
+
+class Request(NamedTuple):
+    """Simulations to run, one per row.
+
+    Attributes:
+        states: x of each row [k d].
+        members: number of the member that each row belongs to.
+        draws: which simulation of that member it is, counted from 0.
+        seeds: words of each row's random key [k w]; None where nothing is random.
+        t: model time, as `step` and `sample` of a JAX model get it; None for an operator.
+        interval: model time to cover; None where nothing is stepped.
+        size: number of components that each answer must have; None for any, the same for all.
+        cycle: number of the cycle.
+        part: what of the cycle this is, such as "step-0" or "measurement".
+    """
+
+    states: np.ndarray
+    members: Sequence[int]
+    draws: Sequence[int]
+    seeds: np.ndarray | None
+    t: float | None
+    interval: float | None
+    size: int | None
+    cycle: int
+    part: str
+
+    def rows(self) -> list[Request]:
+        """Return a request for each row by itself."""
+        every = range(self.states.shape[0])
+        return [
+            self._replace(
+                states=self.states[k : k + 1],
+                members=[self.members[k]],
+                seeds=None if self.seeds is None else self.seeds[k : k + 1],
+                draws=[self.draws[k]],
+            )
+            for k in every
+        ]
+
+    def arguments(self, generator: Any, states: np.ndarray) -> tuple[Any, ...]:
+        """Return what a user's function is called with.
+
+        `(rng, x, t, interval)` for dynamics, `(rng, x, t)` for a measurement, `(x,)` for an
+        operator.
+        """
+        if self.seeds is None:
+            return (states,)
+        last = () if self.interval is None else (self.interval,)
+        return (generator, states, self.t, *last)
+
+
+class Answer(NamedTuple):
+    """What came back.
+
+    Attributes:
+        values: of each row [k size], NaN where it failed.
+        errors: by row, what failed.
+    """
+
+    values: np.ndarray
+    errors: dict[int, Exception]
+
+
+class AbstractSimulator(eqx.Module):
+    """Something on the host that simulates members.
+
+    The role that it has (`HostDynamics`, `HostObservation`, `HostOperator`) says what is simulated.
+    """
+
+    @abc.abstractmethod
+    def run(self, request: Request) -> Answer:
+        """Run all simulations; one that fails is an error of its row, never an exception."""
+
+
+def generator_of(words: np.ndarray) -> np.random.Generator:
+    """Return the random numbers of a key's words: the same wherever and whenever they are drawn."""
+    return np.random.default_rng(np.asarray(words, np.uint32).ravel().tolist())
+
+
+def as_rows(value: Any, rows: int, request: Request) -> np.ndarray:
+    """Return what a simulator gave for all rows as numbers [rows size], in the ensemble's dtype.
+
+    Raises:
+        TypeError: something other than real numbers.
+        ValueError: another shape.
+    """
+    return _as_numbers(value, (rows, request.size), request)
+
+
+def as_row(value: Any, request: Request) -> np.ndarray:
+    """Return what a simulator gave for one member as numbers [size], see `as_rows`."""
+    return _as_numbers(value, (request.size,), request)
+
+
+def _as_numbers(value: Any, shape: tuple[int | None, ...], request: Request) -> np.ndarray:
+    """Return numbers of a shape; None stands for any length but 0."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise TypeError(f"expected the simulator to return real numbers, got {_kind(value, array)}")
+    fits = array.ndim == len(shape) and array.size > 0
+    if not fits or any(n not in (None, k) for n, k in zip(shape, array.shape, strict=True)):
+        expected = ", ".join("m" if n is None else str(n) for n in shape)
+        expected += "," if len(shape) == 1 else ""
+        raise ValueError(f"expected the simulator to return shape ({expected}), got {array.shape}")
+    with np.errstate(over="ignore"):  # too large for the ensemble's dtype is not finite
+        return array.astype(request.states.dtype)
+
+
+def _kind(value: Any, array: np.ndarray) -> str:
+    return type(value).__name__ if array.dtype.kind == "O" else f"dtype {array.dtype}"
+
+
+def collected(outcomes: Sequence[Any], request: Request) -> Answer:
+    """Return the answer of rows that came one by one, an exception in place of what failed."""
+    errors = {k: each for k, each in enumerate(outcomes) if isinstance(each, Exception)}
+    size = request.size
+    for k, row in enumerate(outcomes):
+        if k in errors:
+            continue
+        size = row.shape[0] if size is None else size
+        if row.shape != (size,):
+            errors[k] = ValueError(f"expected shape ({size},) as of other members, got {row.shape}")
+    values = np.full((len(outcomes), 1 if size is None else size), np.nan, request.states.dtype)
+    for k, row in enumerate(outcomes):
+        if k not in errors:
+            values[k] = row
+    return Answer(values, errors)
