@@ -118,9 +118,7 @@ def run(
             jitter=jitter,
         )
         with held(files[0]):
-            run_experiment(
-                settings, *files, force=force, checkpoints=options.kept(files[0], resume)
-            )
+            run_experiment(settings, *files, force=force, checkpoints=options.kept(files, resume))
 
 
 @app.command()

@@ -85,9 +85,9 @@ def files(folder: Path, name: str, force: bool) -> tuple[Path, Path]:
         fail(str(error))
 
 
-def kept(result_file: Path, resume: bool) -> Path | None:
+def kept(files: tuple[Path, Path], resume: bool) -> Path | None:
     """Return the folder of a run's checkpoints, if it is to have any."""
-    return result_file.with_suffix(CHECKPOINTS) if resume else None
+    return files[0].with_suffix(CHECKPOINTS) if resume else None
 
 
 StateBandwidth = Annotated[
