@@ -97,9 +97,7 @@ def run(
         fail(f"--filter: each filter once, got {', '.join(names)}")
     known("start", start, {"matched": "", "prior": ""})
     files = options.files(output, experiment, force)
-    kept = files[0].with_suffix(options.CHECKPOINTS) if resume else None
-    lost = "nothing was written" if kept is None else "the same command goes on"
-    with reported(lost):
+    with reported("the same command goes on" if resume else "nothing was written"):
         from .._files import held
         from .run import Settings, run_experiment
 
@@ -120,7 +118,7 @@ def run(
             jitter=jitter,
         )
         with held(files[0]):
-            run_experiment(settings, *files, force=force, checkpoints=kept)
+            run_experiment(settings, *files, force=force, checkpoints=options.kept(files, resume))
 
 
 @app.command()

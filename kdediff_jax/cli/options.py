@@ -85,6 +85,11 @@ def files(folder: Path, name: str, force: bool) -> tuple[Path, Path]:
         fail(str(error))
 
 
+def kept(files: tuple[Path, Path], resume: bool) -> Path | None:
+    """Return the folder of a run's checkpoints, if it is to have any."""
+    return files[0].with_suffix(CHECKPOINTS) if resume else None
+
+
 StateBandwidth = Annotated[
     float | None, typer.Option(help="Of kde: kernel width in the state's units.")
 ]
