@@ -235,7 +235,7 @@ REFUSED = {
     "interval": (lambda: kd.HostDynamics(faultless, 0.0), ValueError, "interval"),
     "workers": (lambda: kd.MemberSimulator(faultless, workers=0), ValueError, "workers"),
     "no rows": (lambda: go(ys=(0, 3)), ValueError, "ys: expected at least one row"),
-    "progress": (lambda: go(progress=3.0), TypeError, "progress: expected a bool or a function"),
+    "progress": (lambda: go(progress=3.0), TypeError, "progress: expected True or a function"),
 }  # fmt: skip
 
 
@@ -252,10 +252,14 @@ def test_progress():
     assert seen == [(1, 2), (2, 2)]
 
 
-def test_a_progress_bar(capsys):
-    pytest.importorskip("rich")
+def test_progress_in_a_pipe_is_a_line(capsys):
     go(dynamics=kd.HostDynamics(numpy_model.step, 0.1), progress=True)
-    assert "2/2" in capsys.readouterr().out
+    assert "2/2 cycles" in capsys.readouterr().err
+
+
+def test_a_checkpoint_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="checkpoint: expected none where a simulator lives"):
+        go(dynamics=kd.HostDynamics(numpy_model.step, 0.1), checkpoint=tmp_path / "run")
 
 
 def test_output_times_need_no_measurement():
