@@ -282,12 +282,11 @@ def gpu_programs(record):
         ]
         for row in record["runs"]
     ]
-    header = ["experiment, filter", "N", "runs", "planned MiB"]
-    header += ["calls to the host", "products below full precision"]
+    header = ["experiment, filter", "N", "runs", "planned MiB", "calls to the host"]
+    header += ["products below full precision"]
     return section(
         "Whole runs as programs of a GPU",
-        f"{settings_of(record)['cycles']} cycles of a batch of runs, compiled on the device as one "
-        "program and searched:",
+        f"{settings_of(record)['cycles']} cycles of a batch of runs, one program, and searched:",
         tables.markdown_table(header, rows),
         made_by(record, "gpu_programs"),
     )

@@ -16,10 +16,10 @@ import jax.numpy as jnp
 from .._checks import vector
 from .._typing import Array, Bool, Float, Key, Scalar
 from ..numerics import LinearFit, centred, masked_covariance, split_missing
-from ..observations.base import AbstractObservation
+from ..observations.base import AbstractObservation, sample_ensemble
 from ..observations.error_model import ErrorModel, Simulated, paired
 from ..observations.noise import AbstractNoise
-from ..observations.recorded import sample_replicates
+from ..observations.recorded import SimulatedMeasurements, sample_replicates
 from ..observations.simulated_density import SimulatedDensity
 from .pairs import admit_pairs
 
@@ -175,6 +175,8 @@ def simulate(
     replicates: int,
 ) -> Float[Array, "r n m"]:
     """Return simulated measurements, noise included, `replicates` of every member."""
-    by_replicate = jax.random.split(key, replicates)
-    keys = jax.vmap(lambda k: jax.random.split(k, forecast.shape[0]), out_axes=1)(by_replicate)
-    return jnp.moveaxis(sample_replicates(observation, keys, forecast, t), 1, 0)
+    keys = jax.random.split(key, replicates)
+    if isinstance(observation, SimulatedMeasurements):
+        own = jax.random.split(keys[0], (forecast.shape[0], replicates))
+        return jnp.moveaxis(sample_replicates(observation, own, forecast, t), 1, 0)
+    return jax.vmap(lambda k: sample_ensemble(observation, k, forecast, t))(keys)
