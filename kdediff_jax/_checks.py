@@ -18,6 +18,11 @@ import numpy as np
 from ._typing import Array
 
 
+def traced(tree: Any) -> bool:
+    """Say whether any leaf is being traced, by `jit`, `vmap`, `grad` or another transformation."""
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
+
+
 def concrete(value: Any) -> np.ndarray | None:
     """Return `value` as a NumPy array, or None while it is being traced."""
     if isinstance(value, jax.core.Tracer):

@@ -27,7 +27,7 @@ from .analysis.base import AbstractAnalysis
 from .clock import Stride
 from .dynamics.base import AbstractDynamics
 from .dynamics.propagate import takes_interval
-from .filter_cycle import analysed, forecast_of, received
+from .filter_cycle import analysed, forecast_of, keys_of_cycle, received
 from .observations.base import AbstractObservation
 from .runs import CycleOutput, FilterResult, FilterState, save_moments
 from .simulators import loop
@@ -80,10 +80,11 @@ def cycle(
     modules = _prepared(dynamics, observation, analysis)
     y = like(state.ensemble, vector("y", y))
     strides, bound = _strides(state, modules[0], None if t is None else [t])
+    stride = jax.tree.map(lambda x: x[0], strides)
     if lives_on_host(*modules[:2]):
-        return loop.run_cycle(state, modules, y, jax.tree.map(lambda x: x[0], strides), bound)
+        return loop.run_cycle(state, modules, y, stride, bound)
     with errors_in_users_words(*modules):
-        return _compiled_step(state, modules, y, jax.tree.map(lambda x: x[0], strides), bound)
+        return _compiled_step(state, modules, y, stride, bound)
 
 
 def _prepared(dynamics: Any, observation: Any, analysis: Any) -> tuple[Any, Any, Any]:
@@ -121,8 +122,9 @@ def _step(
 ) -> tuple[FilterState, CycleOutput]:
     # while tracing: once a program is compiled it costs nothing, and what is refused has none
     refuse_mutable(*modules)
-    forecast = received(state, forecast_of(state, modules[0], stride, bound))
-    return analysed(state, forecast, modules[0].interval, modules[1:], y, stride)
+    member_keys, key = keys_of_cycle(state)
+    forecast = received(state, forecast_of(state, member_keys, modules[0], stride, bound))
+    return analysed(state, key, forecast, modules[0].interval, modules[1:], y, stride)
 
 
 _compiled_step = eqx.filter_jit(_step)

@@ -26,29 +26,34 @@ def keys_of_cycle(state: FilterState) -> tuple[Key, Key]:
 
 
 def forecast_of(
-    state: FilterState, dynamics: AbstractDynamics, stride: Stride | None, bound: int | None
+    state: FilterState,
+    keys: Key,
+    dynamics: AbstractDynamics,
+    stride: Stride | None,
+    bound: int | None,
 ) -> Float[Array, "n d"]:
-    """Return every member one stride later, as the model gives it."""
+    """Return every member one stride later, as the model gives it; keys are those of members."""
     t = state.clock.t
     move = jax.vmap(lambda k, x: propagate(dynamics, k, x, t, stride, bound))
-    return move(keys_of_cycle(state)[0], state.ensemble)
+    return move(keys, state.ensemble)
 
 
-class Forecast(NamedTuple):
+class Received(NamedTuple):
     """What a cycle goes on with: members, those of the reserve where too few were left."""
 
     members: Float[Array, "n d"]
     lost: Int[Array, ""]
 
 
-def received(state: FilterState, forecast: Float[Array, "n d"]) -> Forecast:
+def received(state: FilterState, forecast: Float[Array, "n d"]) -> Received:
     """Return the forecast, or the reserve in its place, see `kdediff_jax.recovery`."""
-    return Forecast(*restarted(forecast, state.reserve))
+    return Received(*restarted(forecast, state.reserve))
 
 
 def analysed(
     state: FilterState,
-    forecast: Forecast,
+    key: Key,
+    forecast: Received,
     interval: Scalar,
     modules: tuple[Any, Any],
     y: Float[Array, " m"],
@@ -58,6 +63,7 @@ def analysed(
 
     Args:
         state: before the cycle.
+        key: of the analysis.
         forecast: of its members.
         interval: of the dynamics.
         modules: observation and analysis.
@@ -66,7 +72,6 @@ def analysed(
     """
     observation, analysis = modules
     clock = state.clock.after(stride, like(state.ensemble, interval))
-    _, key = keys_of_cycle(state)
     members, info = analysis(key, forecast.members, y, observation, clock.t)
     info = reported(info, forecast.lost)
     reserve = replenished(state.reserve, state.ensemble, state.index, info.ok)

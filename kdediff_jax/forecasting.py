@@ -16,7 +16,7 @@ from .analysis.outcome import Outcome
 from .assimilation import resume
 from .dynamics.base import AbstractDynamics
 from .observations.base import AbstractObservation
-from .runs import CycleOutput, FilterState
+from .runs import CycleOutput, FilterState, checked_state
 
 QUANTILES = (0.05, 0.5, 0.95)
 
@@ -136,9 +136,7 @@ def _levels(state: FilterState, quantiles: Any) -> Array:
     known = np.asarray(quantiles, float)
     if known.ndim != 1 or known.size == 0 or not ((known >= 0) & (known <= 1)).all():
         raise ValueError(f"quantiles: expected probabilities between 0 and 1, got {quantiles!r}")
-    if not isinstance(state, FilterState):
-        raise TypeError(f"state: expected a FilterState, got {type(state).__name__}")
-    return like(state.ensemble, known)
+    return like(checked_state(state).ensemble, known)
 
 
 def _times(state: FilterState, elapsed: Array) -> Any:

@@ -43,6 +43,13 @@ class FilterState(NamedTuple):
         return self.clock.t
 
 
+def checked_state(state: Any) -> FilterState:
+    """Return a state; TypeError for anything else."""
+    if not isinstance(state, FilterState):
+        raise TypeError(f"state: expected a FilterState, got {type(state).__name__}")
+    return state
+
+
 class CycleOutput(NamedTuple):
     """One finished cycle: what `save` can choose from.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from . import _archives, _files
 from .clock import Clock, Pair
-from .runs import FilterState
+from .runs import FilterState, checked_state
 
 KIND = _archives.Kind("kdediff_jax state", 1, "a filter's state")
 _PAIR = Pair(0, 0)
@@ -30,8 +30,7 @@ def save_state(state: FilterState, path: _files.AnyPath) -> Path:
         TypeError: `state` is no `FilterState`.
         OSError: it cannot be written, such as on a full disk; an older file is left as it was.
     """
-    if not isinstance(state, FilterState):
-        raise TypeError(f"state: expected a FilterState, got {type(state).__name__}")
+    checked_state(state)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     return _archives.write(path, KIND, {}, state)
 

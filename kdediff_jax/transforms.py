@@ -62,7 +62,19 @@ class Unbounded(AbstractTransform):
         return value
 
 
-class Positive(AbstractTransform):
+class AbstractScaled(AbstractTransform):
+    """Positive values in units of a scale, with a floor."""
+
+    scale: Number = tunable(1.0)
+    floor: Number = tunable(0.0)
+
+    def __check_init__(self) -> None:
+        """Check the numbers."""
+        positive("scale", self.scale)
+        positive("floor", self.floor, zero=True)
+
+
+class Positive(AbstractScaled):
     """Positive values, v = scale exp(u): a step in u is a relative change of v.
 
     Args:
@@ -73,14 +85,6 @@ class Positive(AbstractTransform):
     Raises:
         ValueError: a scale that is not positive, a negative floor.
     """
-
-    scale: Number = tunable(1.0)
-    floor: Number = tunable(0.0)
-
-    def __check_init__(self) -> None:
-        """Check the numbers."""
-        positive("scale", self.scale)
-        positive("floor", self.floor, zero=True)
 
     def forward(self, coordinate: Float[Array, "*s"]) -> Float[Array, "*s"]:
         """Return scale exp(u)."""
@@ -98,7 +102,7 @@ class Positive(AbstractTransform):
         return jnp.log(_at_least(value, self.floor)) - jnp.log(like(value, self.scale))
 
 
-class Softplus(AbstractTransform):
+class Softplus(AbstractScaled):
     """Positive values, v = scale log(1 + exp(u / scale)): u is v where v is much above the scale.
 
     Args:
@@ -108,14 +112,6 @@ class Softplus(AbstractTransform):
     Raises:
         ValueError: a scale that is not positive, a negative floor.
     """
-
-    scale: Number = tunable(1.0)
-    floor: Number = tunable(0.0)
-
-    def __check_init__(self) -> None:
-        """Check the numbers."""
-        positive("scale", self.scale)
-        positive("floor", self.floor, zero=True)
 
     def forward(self, coordinate: Float[Array, "*s"]) -> Float[Array, "*s"]:
         """Return scale log(1 + exp(u / scale))."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -15,6 +14,7 @@ from jax import lax
 from .. import metrics
 from .._typing import Array, Float
 from ..analysis.base import AnalysisInfo
+from ..sweeping.program import available_cores
 from .experiment import Experiment
 
 SLICED_EVERY = 5
@@ -92,7 +92,7 @@ def mean_w2(
     """
     kept = compared_draws(ensembles.shape[1])
     distances = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # the solver does not hold Python's lock
+    with ThreadPoolExecutor(available_cores()) as pool:  # the solver does not hold Python's lock
         for distance in pool.map(metrics.wasserstein2, ensembles, posterior[:, :kept]):
             distances.append(distance)
             progress(1)

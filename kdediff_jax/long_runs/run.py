@@ -8,10 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.core
 import numpy as np
 
-from .._checks import count
+from .._checks import count, traced
 from .._files import AnyPath
 from .._interrupts import heard
 from .._progress import Report, reporting
@@ -45,18 +44,18 @@ def wanted(
         if chunk is not None:
             raise ValueError(f"chunk: expected a checkpoint or progress beside it, got {chunk}")
         return False
-    traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(given))
-    if traced and checkpoint is not None:
+    inside = traced(given)
+    if inside and checkpoint is not None:
         raise TypeError(
             "checkpoint: expected a run outside of `jit`, `vmap` and `grad`, got traced arguments: "
             "inside them all cycles are one program, and nothing can be written in between"
         )
-    if traced:
+    if inside:
         warnings.warn(
             "progress: inside `jit`, `vmap` and `grad` all cycles are one program, which is silent",
             stacklevel=4,
         )
-    return not traced and given[2].shape[0] > 0
+    return not inside and given[2].shape[0] > 0
 
 
 @heard()

@@ -11,22 +11,16 @@ from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
-import jax.core
 import jax.numpy as jnp
 import numpy as np
 
+from .._checks import traced
 from .._progress import Report, reporting
 from .._tracing import errors_in_users_words, refuse_mutable
-from .._typing import Array, Float, Scalar, like
+from .._typing import Array, Float, Key, Scalar, like
 from ..analysis.safeguards import Safeguards
 from ..clock import Stride
-from ..filter_cycle import (
-    Forecast,
-    analysed,
-    forecast_of,
-    keys_of_cycle,
-    received,
-)
+from ..filter_cycle import Received, analysed, forecast_of, keys_of_cycle, received
 from ..runs import CycleOutput, FilterState
 from .failures import FAR, Failure, FailureLog
 from .forecast import NAME, step_members
@@ -109,19 +103,20 @@ def one_cycle(
         forecast = jnp.asarray(x)
     else:
         with errors_in_users_words(*modules):
-            forecast = _forecast_of(state, dynamics, stride, bound)
+            forecast = _forecast_of(state, keys, dynamics, stride, bound)
     guards = getattr(analysis, "safeguards", Safeguards())
     forecast, members = _received(state, forecast, dynamics.interval, guards, stride)
     _note_guarded(forecast, members, log)
     observation = measured_members(observation, analysis, analysis_key, members, y, log)
     with errors_in_users_words(None, observation, analysis):
+        rest = observation, analysis
         state, saved = _analysed(
-            state, forecast, dynamics.interval, (observation, analysis), y, stride, save
+            state, analysis_key, forecast, dynamics.interval, rest, y, stride, save
         )
     return state, saved, log.close()
 
 
-def _note_guarded(forecast: Forecast, members: Members, log: FailureLog) -> None:
+def _note_guarded(forecast: Received, members: Members, log: FailureLog) -> None:
     """Note the members that the guards of the forecast leave out."""
     alive = np.asarray(members.alive)
     if alive.all():
@@ -133,7 +128,7 @@ def _note_guarded(forecast: Forecast, members: Members, log: FailureLog) -> None
 
 def _refuse_tracers(state: FilterState, ys: Any) -> None:
     """Refuse a run inside of a transformation."""
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((state, ys))):
+    if traced((state, ys)):
         raise TypeError(
             "dynamics, observation: one of them lives on the host, and can be run by `assimilate`, "
             "`resume` and `cycle` outside of `jit`, `vmap`, `grad`, `sweep` and `tune` only"
@@ -156,7 +151,7 @@ def _received(
     interval: Any,
     guards: Safeguards,
     stride: Stride | None,
-) -> tuple[Forecast, Members]:
+) -> tuple[Received, Members]:
     """Return the forecast that the cycle goes on with, and who of it is measured, and when."""
     found = received(state, forecast)
     states, alive = guards.admit(found.members)
@@ -167,7 +162,8 @@ def _received(
 @eqx.filter_jit
 def _analysed(
     state: FilterState,
-    forecast: Forecast,
+    key: Key,
+    forecast: Received,
     interval: Scalar,
     modules: tuple[Any, Any],
     y: Float[Array, " m"],
@@ -176,5 +172,5 @@ def _analysed(
 ) -> tuple[FilterState, Any]:
     """Return the state after the measurement, and what `save` chose with the report."""
     refuse_mutable(None, *modules)
-    state, output = analysed(state, forecast, interval, modules, y, stride)
+    state, output = analysed(state, key, forecast, interval, modules, y, stride)
     return state, (save(output), output.info)

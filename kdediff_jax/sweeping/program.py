@@ -25,14 +25,18 @@ Run: TypeAlias = Callable[[dict[str, Any]], Any]
 Device: TypeAlias = Any  # jax.Device is a variable to type checkers
 
 
+def available_cores() -> int:
+    """Return how many cores this process may run on: batch systems give out fewer than all."""
+    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS and Windows
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
 def use_every_core() -> None:
     """Make each CPU core a device of its own, so that a sweep's points run side by side.
 
     Only before JAX starts: later, as in a notebook, it does nothing.
     """
-    # of the cores that this process may run on: batch systems give out fewer than there are
-    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS and Windows
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    cores = available_cores()
     # jaxlib's batched LAPACK calls wait for helpers from the pool of threads that the devices run
     # on: with no more threads than devices all of them may wait, for ever (seen with jaxlib 0.10.2)
     os.environ.setdefault("NPROC", str(2 * cores))
