@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ._typing import Array
+from ._words import counted
 
 
 def traced(tree: Any) -> bool:
@@ -49,7 +50,9 @@ def ensemble(name: str, value: Any, *, minimum: int = 2) -> Array:
     if array.ndim != 2:
         raise ValueError(f"{name}: expected shape (members, d), got {array.shape}")
     if array.shape[0] < minimum:
-        raise ValueError(f"{name}: expected at least {minimum} members, got {array.shape[0]}")
+        raise ValueError(
+            f"{name}: expected at least {counted(minimum, 'member')}, got {array.shape[0]}"
+        )
     if array.shape[1] < 1:
         raise ValueError(f"{name}: expected at least one coordinate, got shape {array.shape}")
     return array

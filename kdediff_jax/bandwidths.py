@@ -16,12 +16,16 @@ from jax import lax
 
 from . import kde
 from ._checks import concrete, per_coordinate, positive
+from ._printing import printed
 from ._typing import Array, Float, Number, Scalar, like, tunable
 from .numerics import bisect, safe_sqrt
 
 
 class AbstractBandwidth(eqx.Module):
     """A rule that takes the place of a number wherever a bandwidth is asked for."""
+
+    def __repr__(self) -> str:
+        return printed(self)
 
     @abc.abstractmethod
     def __call__(
@@ -159,6 +163,9 @@ class TargetESS(AbstractBandwidth):
 
 class AbstractBandwidthPair(eqx.Module):
     """A rule for the bandwidths of state and measurement together."""
+
+    def __repr__(self) -> str:
+        return printed(self)
 
     @abc.abstractmethod
     def __call__(

@@ -27,6 +27,7 @@ import numpy as np
 
 from ._checks import concrete, count, positive
 from ._typing import Array, Float, Number, like, tunable
+from ._words import counted
 
 
 class AbstractTransform(eqx.Module):
@@ -268,7 +269,9 @@ class Blocks(AbstractTransform):
     def _cut(self, x: Array) -> list[Array]:
         total = sum(self.sizes)
         if x.ndim == 0 or x.shape[-1] != total:
-            raise ValueError(f"blocks: expected {total} coordinates, got shape {x.shape}")
+            raise ValueError(
+                f"blocks: expected {counted(total, 'coordinate')}, got shape {x.shape}"
+            )
         ends = [sum(self.sizes[: k + 1]) for k in range(len(self.sizes))]
         return [x[..., end - size : end] for end, size in zip(ends, self.sizes, strict=True)]
 

@@ -13,7 +13,7 @@ import kdediff_jax
 # A module imports only from rows above its own, and freely inside its own unit. A unit is an entry
 # of this table: a package's name stands for those of its modules that are not listed themselves.
 ROWS = (
-    ("_typing",),
+    ("_typing", "_words", "_printing"),
     ("_checks", "_files", "_fingerprints", "_interrupts", "_progress", "numerics", "_tracing"),
     ("_archives",),
     ("clock",),
@@ -44,7 +44,7 @@ ROWS = (
 )
 # units that may import less than their row allows, and what (inside themselves freely)
 ONLY = {
-    "metrics": {"_checks", "_typing", "numerics", "pairwise"},  # arrays, no filters
+    "metrics": {"_checks", "_typing", "_words", "numerics", "pairwise"},  # arrays, no filters
     "plots": {"_checks", "_files", "_typing"},  # arrays, no filters
     "results": {"_checks", "_files", "_typing", "fields"},
 }

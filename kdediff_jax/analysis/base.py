@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from .._checks import ensemble, has_method, positive, same_members, vector
+from .._printing import printed
 from .._tracing import errors_in_users_words
 from .._typing import Array, Bool, Float, Key, Number, Scalar, as_leaf, like, numbers_to_leaves
 from ..observations import AbstractNoise, AbstractObservation
@@ -34,6 +35,9 @@ class AbstractAnalysis(eqx.Module):
     """
 
     safeguards: Safeguards = eqx.field(kw_only=True, default_factory=Safeguards)
+
+    def __repr__(self) -> str:
+        return printed(self)
 
     @abc.abstractmethod
     def analyse(

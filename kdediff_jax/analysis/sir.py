@@ -11,15 +11,16 @@ from jax import lax
 from jax.scipy.special import logsumexp
 
 from .. import kde
-from .._checks import choice, positive
-from .._typing import Array, Bool, Float, Int, Key, Number, Scalar, like, tunable
+from .._checks import choice, ensemble, positive, vector
+from .._tracing import errors_in_users_words
+from .._typing import Array, Bool, Float, Int, Key, Number, Scalar, like, numbers_to_leaves, tunable
 from ..ensemble.resampling import SCHEMES, resample
 from ..numerics import apply_spectral, dot, rarely, safe_sqrt, unit_of_spread
 from ..observations.additive import AbstractAdditive
 from ..observations.base import AbstractLikelihood, AbstractObservation
 from ..observations.error_model import component_densities, density, from_statement
 from .base import AbstractAnalysis
-from .outcome import Outcome
+from .outcome import AnalysisInfo, Outcome
 from .safeguards import normalised_innovation
 
 
@@ -28,7 +29,7 @@ class SIR(AbstractAnalysis):
 
     Source: Gordon, Salmond and Smith 1993; jitter as the regularised particle filter of Musso,
     Oudjane and Le Gland 2001: x_i + reg N^(-1/(d+4)) C^(1/2) z_i, z_i ~ N(0, I), with C the
-    weighted covariance before resampling.
+    weighted covariance before resampling. With log-likelihoods of one's own, call `update`.
 
     Args:
         jitter: reg; 0 switches it off.
@@ -66,8 +67,60 @@ class SIR(AbstractAnalysis):
                 "observation: SIR expected one with `log_likelihood` (an AbstractLikelihood), "
                 f"got {type(observation).__name__}, which can only be sampled"
             )
+        log_likelihoods = self._judge(forecast, alive, y, observation, t)
+        outcome = self._resampled(key, forecast, alive, log_likelihoods)
+        return outcome._replace(normalised_innovation=innovation_of(observation, forecast, y, t))
+
+    def update(
+        self, key: Key, forecast: Float[Array, "n d"], log_likelihoods: Float[Array, " n"]
+    ) -> tuple[Float[Array, "n d"], AnalysisInfo]:
+        """Condition on a measurement given the members' log-likelihoods, with no observation.
+
+        Other filters' `update` takes pairs (x_i, y_i) of an archive; SIR weighs by a density, which
+        pairs do not have. For pairs alone use `EnKPF` or `KDEDiffusion`. It is compiled on first
+        use, as a call is.
+
+        Args:
+            key: random key.
+            forecast: members x_i.
+            log_likelihoods: log p(y | x_i), up to a constant that all share; -inf where x_i cannot
+                be, NaN (or +inf) where it cannot be judged: that member is left out.
+
+        Returns:
+            analysis ensemble [n d] and `AnalysisInfo`, without a normalised innovation.
+
+        Raises:
+            ValueError: shapes that do not fit, such as those of pairs; fewer than two members.
+            TypeError: a non-floating dtype.
+        """
+        forecast = ensemble("forecast", forecast)
+        log_likelihoods = like(
+            forecast, vector("log_likelihoods", log_likelihoods, forecast.shape[0])
+        )
+        with errors_in_users_words(None, None, self):
+            return numbers_to_leaves(self)._update(key, forecast, log_likelihoods)
+
+    @eqx.filter_jit
+    def _update(
+        self, key: Key, forecast: Float[Array, "n d"], log_likelihoods: Float[Array, " n"]
+    ) -> tuple[Float[Array, "n d"], AnalysisInfo]:
+        members, alive = self.safeguards.admit(forecast)
+        judged = jnp.where(log_likelihoods == jnp.inf, jnp.nan, log_likelihoods)
+        outcome = self._resampled(key, members, alive, judged)
+        measured = jnp.zeros(1, forecast.dtype)  # something was: its values are the caller's
+        return self.safeguards.settle(forecast, members, measured, outcome)
+
+    def _resampled(
+        self,
+        key: Key,
+        forecast: Float[Array, "n d"],
+        alive: Bool[Array, " n"],
+        log_likelihoods: Float[Array, " n"],
+    ) -> Outcome:
+        """Return the draws of members with these log-likelihoods, NaN for no say."""
         draw_key, jitter_key = jax.random.split(key)
-        log_weights, alive = self._weigh(forecast, alive, y, observation, t)
+        alive = alive & ~jnp.isnan(log_likelihoods)
+        log_weights = jax.nn.log_softmax(jnp.where(alive, log_likelihoods, -jnp.inf))
         weights = jnp.exp(log_weights)
         origin = forecast[jnp.argmax(weights)]  # a far member of no weight costs no digits
         mean = origin + dot(weights, forecast - origin[None])
@@ -76,23 +129,17 @@ class SIR(AbstractAnalysis):
         if self.jittered == "duplicates":
             noise = jnp.where(_first_copies(drawn)[:, None], 0, noise)
         ess = kde.effective_sample_size(log_weights)
-        return Outcome(
-            forecast[drawn] + noise,
-            mean,
-            ess,
-            alive,
-            normalised_innovation=innovation_of(observation, forecast, y, t),
-        )
+        return Outcome(forecast[drawn] + noise, mean, ess, alive)
 
-    def _weigh(
+    def _judge(
         self,
         forecast: Float[Array, "n d"],
         alive: Bool[Array, " n"],
         y: Float[Array, " m"],
         observation: AbstractLikelihood,
         t: Scalar,
-    ) -> tuple[Float[Array, " n"], Bool[Array, " n"]]:
-        """Return normalised log-weights, and the members that the likelihood can judge."""
+    ) -> Float[Array, " n"]:
+        """Return the log-likelihoods, NaN for members that the likelihood cannot judge."""
         log_likelihood = density(observation, t)
         whole = log_likelihood(y, forecast)
         if whole.ndim != 1:
@@ -100,13 +147,11 @@ class SIR(AbstractAnalysis):
                 f"observation: expected a scalar log_likelihood, got shape {whole.shape[1:]}"
             )
         none = jnp.isnan(whole)
-        log_weights = rarely(
+        return rarely(
             jnp.any(none & alive),
             lambda: jnp.where(none, by_components(log_likelihood, y, forecast), whole),
             lambda: whole,
         )
-        alive = alive & ~jnp.isnan(log_weights)
-        return jax.nn.log_softmax(jnp.where(alive, log_weights, -jnp.inf)), alive
 
     def _jitter(
         self, key: Key, anomalies: Float[Array, "n d"], weights: Float[Array, " n"]

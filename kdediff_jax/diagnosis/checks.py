@@ -18,6 +18,7 @@ import jax
 import numpy as np
 
 from .._typing import Float
+from .._words import counted
 from ..analysis.outcome import AnalysisInfo
 from .report import Diagnosis, Finding
 
@@ -127,7 +128,8 @@ def _failed(run: _Run) -> Finding | None:
         return None
     first = int(failed[0])
     why, advice = failure(run.info, run.members, (first,))
-    what = f"{failed.size} of {run.info.ok.size} cycles failed; the first, cycle {first}: {why}"
+    of_all = counted(run.info.ok.size, "cycle")
+    what = f"{failed.size} of {of_all} failed; the first, cycle {first}: {why}"
     return Finding("failed cycles", what, float(failed.size), 0.0, advice)
 
 
@@ -143,7 +145,7 @@ def _dispersion(run: _Run) -> Finding | None:
     z = (np.cbrt(mean) - (1 - scatter)) / scatter**0.5
     found = f"the mean normalised innovation is {mean:.3g}"
     found += "" if math.isnan(error) else f" ± {error:.2g}"
-    found += f" over {len(values)} cycles, expected 1: the forecast "
+    found += f" over {counted(len(values), 'cycle')}, expected 1: the forecast "
     if mean > UNDER and z > SIGNIFICANT:
         found += f"is {mean**0.5:.3g} times as far from the measurements as it believes"
         advice = "more inflation or model noise, a larger measurement noise, more members"
@@ -168,8 +170,10 @@ def _rejected(run: _Run) -> Finding | None:
     if not count:
         return None
     first = int(np.flatnonzero(gross)[0])
-    what = f"{int(gross.sum())} components in {count} of {gross.size} cycles were left out as gross"
-    what += f" errors, the first in cycle {first}"
+    components = int(gross.sum())
+    what = f"{counted(components, 'component')} in {count} of {counted(gross.size, 'cycle')} "
+    what += "was left out as a gross error" if components == 1 else "were left out as gross errors"
+    what += f", the first in cycle {first}"
     if count > RARE * gross.size:
         what += ": more than bad measurements explain, the filter may have lost the truth"
         advice = (
@@ -188,8 +192,9 @@ def _wild(run: _Run) -> Finding | None:
     if not cycles.size or run.innovations.mean() > UNDER:  # it is the filter, not they
         return None
     largest = float(run.info.normalised_innovation[cycles].max())
-    what = f"in {cycles.size} of {wild.size} cycles, the first {int(cycles[0])}, the normalised "
-    what += f"innovation is above {WILD:g}, up to {largest:.3g}, expected 1; elsewhere it is not"
+    what = f"in {cycles.size} of {counted(wild.size, 'cycle')}, the first {int(cycles[0])}, the "
+    what += f"normalised innovation is above {WILD:g}, up to {largest:.3g}, expected 1; elsewhere "
+    what += "it is not"
     advice = "look at these measurements (a code for missing values is given as NaN); gross_error"
     return Finding("wild measurements", what, largest, 1.0, f"{advice} leaves such out")
 
@@ -200,8 +205,8 @@ def _collapsed(run: _Run) -> Finding | None:
     few = run.info.ess < bound
     if few.sum() <= OFTEN * few.size:
         return None
-    what = f"in {int(few.sum())} of {few.size} cycles fewer than {bound:g} of {run.members} members"
-    what += f" carry the weight, median {_median(run.info.ess):.3g}"
+    what = f"in {int(few.sum())} of {counted(few.size, 'cycle')} fewer than {bound:g} of "
+    what += f"{run.members} members carry the weight, median {_median(run.info.ess):.3g}"
     advice = (
         "more members; a wider obs_bandwidth (KDEDiffusion); EnKPF in place of a filter that "
         "weighs alone; a larger measurement noise if it is understated"
@@ -214,8 +219,11 @@ def _masked(run: _Run) -> Finding | None:
     count = int((masked > 0).sum())
     if not count:
         return None
-    what = f"in {count} of {masked.size} cycles members were left out, at most {int(masked.max())} "
-    what += f"of {run.members}: not finite, without a prediction, or far beyond the others"
+    what = f"in {count} of {counted(masked.size, 'cycle')} members were left out, at most "
+    what += (
+        f"{int(masked.max())} of {run.members}: not finite, without a prediction, or far beyond "
+    )
+    what += "the others"
     advice = (
         "see where the model or the observation operator returns NaN, infinity or huge numbers (a "
         "log or root of a negative number, too long a step)"
@@ -254,7 +262,10 @@ def failure(info: AnalysisInfo, members: int, where: tuple[int, ...]) -> tuple[s
         for field in (info.num_masked, info.num_steps, info.num_rejected)
     )
     if 2 * (members - masked) < members or members - masked < 2:
-        why = f"{masked} of {members} members were left out (not finite, without a prediction, or "
+        were = "was" if masked == 1 else "were"
+        why = (
+            f"{masked} of {members} members {were} left out (not finite, without a prediction, or "
+        )
         why += "far beyond the others): "
         if members - masked < 2:
             why += "fewer than two are left, and the run started again from earlier members"
@@ -263,8 +274,8 @@ def failure(info: AnalysisInfo, members: int, where: tuple[int, ...]) -> tuple[s
         return why, "see where the model or the observation operator returns NaN or huge numbers"
     went_on = "the forecast went on in its place"
     if steps > 0:
-        why = f"the sampler's solve did not succeed in {steps} steps and {rejected} rejected, or "
-        why += f"the measurement is infinite; {went_on}"
+        why = f"the sampler's solve did not succeed in {counted(steps, 'step')} and {rejected} "
+        why += f"rejected, or the measurement is infinite; {went_on}"
         return (
             why,
             "a larger max_steps, positive bandwidths below tau_max, NaN for what is not measured",

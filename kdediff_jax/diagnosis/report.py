@@ -6,6 +6,8 @@ import dataclasses
 import math
 from typing import NamedTuple
 
+from .._words import counted
+
 
 class Finding(NamedTuple):
     """One thing that is wrong.
@@ -69,7 +71,7 @@ class Diagnosis:
         return f"{', '.join(self.kinds) or 'healthy'} ({figures})"
 
     def __str__(self) -> str:
-        size = f"{self.cycles} cycles" + (f" of {self.runs} runs" if self.runs > 1 else "")
+        size = counted(self.cycles, "cycle") + (f" of {self.runs} runs" if self.runs > 1 else "")
         lines = [f"{size}: {self.summary}"]
         for found in self.findings:
             lines += [f"  {found.kind}: {_where(found, self.runs)}{found.what}"]

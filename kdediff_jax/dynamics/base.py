@@ -4,6 +4,7 @@ import abc
 
 import equinox as eqx
 
+from .._printing import printed
 from .._typing import Array, Float, Key, Scalar
 
 
@@ -20,6 +21,9 @@ class AbstractDynamics(eqx.Module):
     """
 
     interval: eqx.AbstractVar[Scalar]
+
+    def __repr__(self) -> str:
+        return printed(self)
 
     @abc.abstractmethod
     def step(self, key: Key, x: Float[Array, " d"], t: Scalar) -> Float[Array, " d"]:

@@ -9,11 +9,15 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from .._checks import positive
+from .._printing import printed
 from .._typing import Array, Float, Number, Scalar, like, tunable
 
 
 class AbstractInflation(eqx.Module):
     """A rule for the factor of the analysis anomalies."""
+
+    def __repr__(self) -> str:
+        return printed(self)
 
     @abc.abstractmethod
     def __call__(

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from .._checks import concrete, positive
 from .._typing import Array, Bool, Float, Number, as_leaf, tunable
+from .._words import counted
 from ..numerics import safe_sqrt
 
 
@@ -108,7 +109,8 @@ class Localisation(eqx.Module):
         if found != (d, m):
             without = f", of which {more} without a place," if more else ""
             raise ValueError(
-                f"localisation: expected positions of {d} coordinates and {m} measurements, "
+                f"localisation: expected positions of {counted(d, 'coordinate')} and "
+                f"{counted(m, 'measurement')}, "
                 f"got {found[0]}{without} and {found[1]}"
             )
 

@@ -24,6 +24,7 @@ import numpy as np
 
 from .._checks import choice, floating
 from .._typing import Array, Float, Number
+from .._words import counted
 from ..dynamics.base import AbstractDynamics
 from ..ensemble.localisation import Localisation
 from ..observations.base import AbstractObservation
@@ -117,7 +118,7 @@ class StateSpace(eqx.Module):
         """
         x = floating("x", x)
         if x.ndim == 0 or x.shape[-1] != self.size:
-            raise ValueError(f"x: expected {self.size} coordinates, got shape {x.shape}")
+            raise ValueError(f"x: expected {counted(self.size, 'coordinate')}, got shape {x.shape}")
         found = {
             name: x[..., start : start + field.size].reshape(*x.shape[:-1], *field.shape)
             for name, field, start in zip(self.names, self.fields, self._starts(), strict=True)

@@ -14,6 +14,7 @@ import numpy as np
 
 from .. import _archives, _files
 from .._fingerprints import HINT, refuse_other
+from .._words import counted
 from ..runs import FilterState
 from .outputs import Layout, RowFile
 from .series import Identity, Measured, Series
@@ -129,14 +130,15 @@ class OnDisk:
         self._refuse_other(header["identity"], self._identity)
         if finished > self.total:
             raise ValueError(
-                f"checkpoint: {self.path} has {finished} cycles, more than the {self.total} of ys"
+                f"checkpoint: {self.path} has {counted(finished, 'cycle')}, more than the "
+                f"{self.total} of ys"
             )
         self._refuse_other(header["identity"], self._measured.until(finished), finished)
         return Position(finished, state, header["checksum"])
 
     def _refuse_other(self, there: Identity, here: Identity, rows: int | None = None) -> None:
         for key, value in here.items():
-            hint = HINT if rows is None else f", a digest of its first {rows} rows"
+            hint = HINT if rows is None else f", a digest of its first {counted(rows, 'row')}"
             hint = hint if key == "function" or rows is not None else ", a digest of its numbers"
             refuse_other(self.path, "run", key, there.get(key), value, hint)
 
@@ -150,8 +152,8 @@ class OnDisk:
             raise OSError(
                 error.errno,
                 f"{error.strerror or error}: the checkpoint is whole and has "
-                f"{self._committed.finished} of {self.total} cycles; make room, and the same call "
-                "goes on from there",
+                f"{self._committed.finished} of {counted(self.total, 'cycle')}; make room, "
+                "and the same call goes on from there",
                 str(self.path),
             ) from error
 

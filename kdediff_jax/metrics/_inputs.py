@@ -4,6 +4,7 @@ from numpy.typing import ArrayLike
 
 from .. import _checks
 from .._typing import Array
+from .._words import counted
 
 
 def floating(name: str, value: ArrayLike, ndim: int) -> Array:
@@ -38,7 +39,7 @@ def ensemble_and_truth(
     members = floating(names[0], ensemble, 2)
     if members.shape[-2] < min_members:
         raise ValueError(
-            f"{names[0]}: expected at least {min_members} members on axis -2, "
+            f"{names[0]}: expected at least {counted(min_members, 'member')} on axis -2, "
             f"got shape {members.shape}"
         )
     expected = (*members.shape[:-2], members.shape[-1])

@@ -8,6 +8,7 @@ import equinox as eqx
 import jax
 
 from .._checks import measured
+from .._printing import printed
 from .._typing import Array, Float, Key, Scalar
 from ..numerics import row_major
 from .rows import over_members
@@ -15,6 +16,9 @@ from .rows import over_members
 
 class AbstractObservation(eqx.Module):
     """A simulator of the measurement, noise included: all that the paper's filter needs."""
+
+    def __repr__(self) -> str:
+        return printed(self)
 
     @abc.abstractmethod
     def sample(self, key: Key, x: Float[Array, " d"], t: Scalar) -> Float[Array, " m"]:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from .._typing import Array, Float, Key, Scalar
+from .._words import counted
 from .base import AbstractObservation, measure
 from .rows import MemberRows, moved, over_members
 
@@ -73,7 +74,7 @@ def sample_replicates(
         made, asked = observation.rows.values.shape[0], keys.shape[0]
         if made < asked:
             raise ValueError(
-                f"observation: expected {asked} measurements per member, got {made}, "
+                f"observation: expected {counted(asked, 'measurement')} per member, got {made}, "
                 "simulated on the host beforehand"
             )
         return observation.draws(x)[:asked]

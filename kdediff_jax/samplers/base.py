@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from .. import pairwise
 from .._checks import ensemble, per_coordinate, positive, same_members
+from .._printing import printed
 from .._typing import Array, Bool, Float, Int, Key, Scalar, like
 from ..numerics import cholesky, dot, safe_sqrt
 from ..schedules import AbstractSchedule
@@ -28,6 +29,9 @@ class SamplerStats(NamedTuple):
 
 class AbstractSampler(eqx.Module):
     """Draws n equally weighted samples of a Gaussian mixture with a common diagonal kernel."""
+
+    def __repr__(self) -> str:
+        return printed(self)
 
     @abc.abstractmethod
     def __call__(

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from .. import latents as _latents
 from .._checks import choice, count, ensemble
 from .._typing import Array, Float, Key, Scalar
+from .._words import counted
 from ..schedules import AbstractSchedule, default_schedule
 from .base import AbstractSampler, SamplerStats, transport
 from .exponential import ExponentialMultistep
@@ -143,7 +144,7 @@ class ProbabilityFlow(AbstractSampler):
         )
         if latents.shape[1] != centres.shape[1]:
             raise ValueError(
-                f"latents: expected {centres.shape[1]} coordinates as in centres, "
+                f"latents: expected {counted(centres.shape[1], 'coordinate')} as in centres, "
                 f"got shape {latents.shape}"
             )
         problem, valid = transport(centres, log_weights, bandwidth, self.schedule)

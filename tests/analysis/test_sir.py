@@ -115,3 +115,40 @@ def test_bad_input_is_named(do, error, message):
 
 def call(observed):
     return kd.SIR()(jax.random.key(0), jnp.ones((4, 2)), jnp.ones(2), observed)
+
+
+def test_update_from_log_likelihoods_is_the_analysis_with_that_likelihood(dtype):
+    x = jnp.asarray(members(), dtype)
+    observed = kd.GaussianObservation(kd.Linear(MATRIX), STD)
+    y, t = jnp.asarray(Y, dtype), jnp.zeros((), dtype)
+    own = jax.vmap(lambda x: observed.log_likelihood(y, x, t))
+    scheme = kd.SIR(jitter=0.4)
+    expected, info = scheme(jax.random.key(3), x, y, observed)
+    analysis, found = scheme.update(jax.random.key(3), x, own(x) + 1000)  # up to a constant
+    assert analysis.dtype == dtype and found.ok and np.isnan(found.normalised_innovation)
+    tolerance = 1e-4 if dtype == "float32" else 1e-9
+    np.testing.assert_allclose(analysis, expected, rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(found.mean, info.mean, rtol=tolerance)
+    np.testing.assert_allclose(found.ess, info.ess, rtol=10 * tolerance)
+
+
+def test_update_leaves_out_what_cannot_be_judged():
+    x = members().astype(np.float32)
+    log_likelihoods = np.where(np.arange(N) < 10, -np.inf, np.log(weights_of(x)))
+    log_likelihoods[10:13] = np.nan, np.inf, np.nan
+    analysis, info = kd.SIR().update(jax.random.key(0), x, jnp.float32(log_likelihoods))
+    drawn = {int(np.flatnonzero((x == row).all(axis=1))[0]) for row in np.asarray(analysis)}
+    assert info.ok and info.num_masked == 3 and min(drawn) >= 13
+    w = np.where(np.arange(N) < 13, 0, weights_of(x))
+    np.testing.assert_allclose(info.mean, w @ x / w.sum(), rtol=1e-4)
+    # nobody possible: a flag, and the members go on
+    analysis, info = kd.SIR().update(jax.random.key(0), x, jnp.full(N, -jnp.inf))
+    assert not info.ok and np.isfinite(analysis).all()
+
+
+def test_update_refuses_pairs():
+    x = jnp.asarray(members(), "float32")
+    with pytest.raises(ValueError, match=r"log_likelihoods: expected .*got \(40, 2\)"):
+        kd.SIR().update(jax.random.key(0), x, jnp.ones((N, 2)))
+    with pytest.raises(ValueError, match=r"log_likelihoods: expected shape \(40,\), got \(39,\)"):
+        kd.SIR().update(jax.random.key(0), x, jnp.ones(N - 1))
