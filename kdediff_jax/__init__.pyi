@@ -33,6 +33,7 @@ from . import sweeping as sweeping
 from . import transforms as transforms
 from . import tuning as tuning
 from . import twin as twin
+from ._compilation import compilation_cache as compilation_cache
 from .analysis.base import AbstractAnalysis as AbstractAnalysis
 from .analysis.base import AbstractKalmanAnalysis as AbstractKalmanAnalysis
 from .analysis.base import AbstractPairedAnalysis as AbstractPairedAnalysis
@@ -137,6 +138,7 @@ from .state_files import save_state as save_state
 from .sweeping import SweepResult as SweepResult
 from .sweeping import best_point as best_point
 from .sweeping import sweep as sweep
+from .sweeping import use_every_core as use_every_core
 from .transforms import AbstractTransform as AbstractTransform
 from .transforms import Angle as Angle
 from .transforms import Blocks as Blocks

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 
+from ._files import AnyPath
 from ._typing import Array, Float, Int, Key, Scalar
 from .analysis.outcome import AnalysisInfo
 from .clock import Clock
 from .diagnosis import Diagnosis, diagnose, failure
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from .fields import StateSpace
 
 
 class FilterState(NamedTuple):
@@ -146,3 +155,75 @@ class FilterResult(eqx.Module):
         """
         spread = np.asarray(self.saved.spread) if isinstance(self.saved, Moments) else None
         return diagnose(self.info, self.state.ensemble.shape[-2], spread)
+
+    def to_xarray(
+        self,
+        space: StateSpace | None = None,
+        *,
+        times: ArrayLike | None = None,
+        measurements: ArrayLike | None = None,
+        truth: ArrayLike | None = None,
+        attrs: Mapping[str, str | int | float] | None = None,
+    ) -> xr.Dataset:
+        """Return the run, or a batch of runs, as a labelled data set. Works on the host.
+
+        Dimensions are `cycle`, `member` and `coordinate` (or the fields' own), with `run` first for
+        a batch. Variables are `mean`, `ensemble` (of the last cycle), what was stored (`spread`,
+        `analysis` or `saved_...`) and the fields of `AnalysisInfo`; with a space, the field
+        `temperature` becomes `temperature_mean` and so on, and `temperature` where whole ensembles
+        were stored. Needs the extra `results`.
+
+        Args:
+            space: fields that the coordinates belong to, with their dimensions and units.
+            times: model time of every cycle, which becomes the coordinate `time`.
+            measurements: the ys that were assimilated, to have them in the same file.
+            truth: true states [t d], where they are known.
+            attrs: further attributes of the whole, such as `results.provenance(...)`.
+
+        Raises:
+            ValueError: shapes that do not fit; fields with a dimension called as one of a run.
+            ImportError: xarray, h5netcdf or h5py is not installed.
+        """
+        from .results import run_dataset
+
+        series = {"times": times, "measurements": measurements, "truth": truth}
+        return run_dataset(self.saved, self.info, self.ensemble, space=space, attrs=attrs, **series)
+
+    def to_netcdf(
+        self,
+        path: AnyPath,
+        space: StateSpace | None = None,
+        *,
+        force: bool = False,
+        times: ArrayLike | None = None,
+        measurements: ArrayLike | None = None,
+        truth: ArrayLike | None = None,
+        attrs: Mapping[str, str | int | float] | None = None,
+    ) -> Path:
+        """Write the run to a NetCDF file, whole or not at all, and return its path.
+
+        `kd.results.read(path)` reads it back with its checksums, and any program that knows NetCDF
+        reads it too.
+
+        Args:
+            path: of the file; its folder is made.
+            space: as `to_xarray`, as are the others below.
+            force: whether a file that is there may be replaced.
+            times: see there.
+            measurements: see there.
+            truth: see there.
+            attrs: see there.
+
+        Raises:
+            FileExistsError: the file is there, and `force` is not set.
+            OSError: the folder cannot be written, or the disk is full.
+            ValueError: as `to_xarray`.
+            ImportError: xarray, h5netcdf or h5py is not installed.
+        """
+        from .results import prepare_output, write
+
+        prepare_output(path, force=force)
+        found = self.to_xarray(
+            space, times=times, measurements=measurements, truth=truth, attrs=attrs
+        )
+        return write(found, path, force=force)

@@ -13,6 +13,7 @@ import kdediff_jax as kd
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.devices()  # JAX starts with one device, whatever a sweep asks for later
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -14,7 +14,16 @@ import kdediff_jax
 # of this table: a package's name stands for those of its modules that are not listed themselves.
 ROWS = (
     ("_typing", "_words", "_printing"),
-    ("_checks", "_files", "_fingerprints", "_interrupts", "_progress", "numerics", "_tracing"),
+    (
+        "_checks",
+        "_compilation",
+        "_files",
+        "_fingerprints",
+        "_interrupts",
+        "_progress",
+        "numerics",
+        "_tracing",
+    ),
     ("_archives",),
     ("clock",),
     ("pairwise", "latents", "schedules", "dynamics", "sweeping", "tuning", "plots", "transforms"),
@@ -23,7 +32,7 @@ ROWS = (
     ("bandwidths",),
     ("leave_one_out", "ensemble"),
     ("samplers", "augmentation", "fields"),
-    ("analysis.members", "analysis.outcome"),
+    ("analysis.members", "analysis.outcome", "results"),
     ("analysis.pairs", "analysis.safeguards"),
     ("analysis.predict",),
     ("analysis.units", "analysis.decorrelation"),
@@ -36,7 +45,7 @@ ROWS = (
     ("long_runs", "state_files"),
     ("filter_cycle",),
     ("simulators",),
-    ("twin", "assimilation", "results"),
+    ("twin", "assimilation"),
     ("forecasting",),
     ("experiments", ""),  # "": the top module, which loads names lazily and has no imports
     ("cli",),
@@ -46,7 +55,7 @@ ROWS = (
 ONLY = {
     "metrics": {"_checks", "_typing", "_words", "numerics", "pairwise"},  # arrays, no filters
     "plots": {"_checks", "_files", "_typing"},  # arrays, no filters
-    "results": {"_checks", "_files", "_typing", "fields"},
+    "results": {"_checks", "_files", "_typing", "_words", "fields"},
 }
 SCHEMES_KNOWN = {  # of all of `analysis`
     "assimilation": {"analysis.base"},

@@ -1,5 +1,6 @@
 """The command line, `kdediff`. JAX is imported when a run starts, never for `--help`."""
 
+from .._compilation import keep_programs
 from .._interrupts import heard
 from . import interrupts
 
@@ -11,7 +12,7 @@ def main() -> None:
     interrupts.listen()
     try:
         with heard():
-            from .app import app, keep_programs
+            from .app import app
 
             keep_programs()
             app()

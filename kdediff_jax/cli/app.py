@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import warnings
-from pathlib import Path
 from typing import Annotated
 
 try:
@@ -206,21 +203,3 @@ def reproduce(
         plan = Plan.quick() if quick else Plan()
         with held(path):
             run_reproduction(experiment, plan.of_members(sizes), path)
-
-
-def keep_programs() -> None:
-    """Let JAX keep compiled programs on disk from one command to the next.
-
-    JAX's own variables have the last word: `JAX_COMPILATION_CACHE_DIR` says where, and
-    `JAX_ENABLE_COMPILATION_CACHE=false` switches it off. It reads them when it is imported. Where
-    there is no home, or none that can be written, nothing is kept.
-    """
-    try:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kdediff"
-        there = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    except (RuntimeError, OSError, StopIteration):
-        return
-    # a cache that cannot be written costs time, and nothing else
-    warnings.filterwarnings("ignore", message="Error writing persistent compilation cache")
-    if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
-        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder))

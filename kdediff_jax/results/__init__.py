@@ -7,6 +7,7 @@ not there), builds its data set by `dataset` with the attributes of `provenance`
 """
 
 from .fields import field_dataset
+from .filter_runs import run_dataset
 from .netcdf import dataset, prepare_output, read, write
 from .origin import provenance
 from .sweeps import sweep_dataset
@@ -17,6 +18,7 @@ __all__ = [
     "prepare_output",
     "provenance",
     "read",
+    "run_dataset",
     "sweep_dataset",
     "write",
 ]

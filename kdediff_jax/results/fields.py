@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._words import counted
 from .netcdf import Variable, dataset
 
 if TYPE_CHECKING:
@@ -53,31 +54,68 @@ def field_dataset(
             )
         lead = LEADING[array.ndim - 1]
         lengths |= set(array.shape[:1]) if lead else set()
-        for name, field in zip(space.names, space.fields, strict=True):
-            own = array[..., list(space.columns(name))]
-            own = own.reshape((*array.shape[:-1], *field.shape))
-            attributes = {"units": field.units, "long_name": field.long_name}
-            kept = {key: text for key, text in attributes.items() if text}
-            variables[f"{name}_{label}" if label else name] = ((*lead, *field.names), own, kept)
-    coordinates = _coordinates(space, times, lengths)
+        for name, variable in split_fields(space, label, array, lead):
+            variables[f"{name}_{label}" if label else name] = variable
+    coordinates = field_coordinates(space, LEADING[-1])
+    if lengths:
+        rows = np.arange(max(lengths)) if times is None else np.asarray(times)
+        coordinates["time"] = (("time",), rows, {})
     clash = set(variables) & {*coordinates, *LEADING[-1]}
     if clash:
         raise ValueError(f"arrays: expected names that are no dimensions, got {sorted(clash)}")
     return dataset(variables, attrs or {}, coordinates)
 
 
-def _coordinates(space: StateSpace, times: Any, lengths: set[int]) -> dict[str, Variable]:
+def split_fields(
+    space: StateSpace,
+    label: str,
+    array: np.ndarray,
+    lead: tuple[str, ...],
+    attrs: Mapping[str, str] | None = None,
+) -> Iterator[tuple[str, Variable]]:
+    """Yield the fields of an array [*lead d] by name, each on its own dimensions.
+
+    Args:
+        space: the fields.
+        label: of the array, for errors.
+        array: coordinates along the last axis.
+        lead: dimensions of the axes before.
+        attrs: of every field; its own units and name are added.
+
+    Raises:
+        ValueError: another number of coordinates.
+    """
+    if array.shape[-1:] != (space.size,):
+        expected = counted(space.size, "coordinate")
+        raise ValueError(f"{label}: expected {expected}, got shape {array.shape}")
+    about = dict(attrs or {})
+    for name, field in zip(space.names, space.fields, strict=True):
+        own = array[..., list(space.columns(name))]
+        own = own.reshape((*array.shape[:-1], *field.shape))
+        parts = [about.get("long_name"), field.long_name or (about and name)]
+        attributes = {"units": field.units, "long_name": " of ".join(filter(None, parts))}
+        kept = about | {key: text for key, text in attributes.items() if text}
+        yield name, ((*lead, *field.names), own, kept)
+
+
+def field_coordinates(space: StateSpace, taken: Sequence[str]) -> dict[str, Variable]:
+    """Return the coordinates of all fields' dimensions.
+
+    Args:
+        space: the fields.
+        taken: names of other dimensions, which no field may have.
+
+    Raises:
+        ValueError: a name that is taken, or one with other coordinates in another field.
+    """
     found: dict[str, Variable] = {}
     for name, field in zip(space.names, space.fields, strict=True):
         for dim, values in field.dims:
-            if dim in LEADING[-1]:
-                raise ValueError(f"{name}: expected other dimensions than {LEADING[-1]}, got {dim}")
+            if dim in taken:
+                raise ValueError(f"{name}: expected other dimensions than {taken}, got {dim}")
             if dim in found and tuple(np.asarray(found[dim][1]).tolist()) != values:
                 raise ValueError(
                     f"{dim}: expected the same coordinates in all fields, not in {name}"
                 )
             found[dim] = ((dim,), np.asarray(values), {})
-    if lengths:
-        rows = np.arange(max(lengths)) if times is None else np.asarray(times)
-        found["time"] = (("time",), rows, {})
     return found

@@ -35,10 +35,10 @@ def provenance(settings: Mapping[str, object], *, seed: int) -> dict[str, str | 
 
     devices = jax.devices()
     return {
-        "kdediff_jax": _package_version("kdediff_jax"),
+        "kdediff_jax": package_version("kdediff_jax"),
         "commit": _commit(Path(__file__).resolve()),
         "python": platform.python_version(),
-        **{name: _package_version(name) for name in _PACKAGES},
+        **{name: package_version(name) for name in _PACKAGES},
         "platform": devices[0].platform,
         "device": devices[0].device_kind,
         "device_count": len(devices),
@@ -50,7 +50,8 @@ def provenance(settings: Mapping[str, object], *, seed: int) -> dict[str, str | 
     }
 
 
-def _package_version(name: str) -> str:
+def package_version(name: str) -> str:
+    """Return the version of an installed package."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import math
 import os
+import warnings
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -31,17 +31,46 @@ def available_cores() -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-def use_every_core() -> None:
+def use_every_core() -> bool:
     """Make each CPU core a device of its own, so that a sweep's points run side by side.
 
-    Only before JAX starts: later, as in a notebook, it does nothing.
+    Call it before anything else of JAX, such as the first random key: later it changes nothing.
+    `sweep` calls it too. A number of devices that JAX has been told (`jax_num_cpu_devices`,
+    `XLA_FLAGS`) stays.
+
+    Returns:
+        Whether it came in time, or somebody had decided the number before.
     """
+    told = jax.config.jax_num_cpu_devices != -1  # pyright: ignore[reportAttributeAccessIssue]
+    if told or "host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
+        return True
     cores = available_cores()
     # jaxlib's batched LAPACK calls wait for helpers from the pool of threads that the devices run
     # on: with no more threads than devices all of them may wait, for ever (seen with jaxlib 0.10.2)
     os.environ.setdefault("NPROC", str(2 * cores))
-    with contextlib.suppress(RuntimeError):
+    try:
         jax.config.update("jax_num_cpu_devices", cores)
+    except RuntimeError:
+        return False
+    return True
+
+
+def every_device(points: int) -> tuple[Device, ...]:
+    """Return the devices that a sweep of so many points uses unless it is told which.
+
+    On the CPU each core is one, as on the command line. Where JAX had started with fewer, a
+    `UserWarning` says so: the sweep could be several times as fast.
+    """
+    in_time = use_every_core()
+    devices = tuple(jax.local_devices())
+    cores = available_cores()
+    if not in_time and devices[0].platform == "cpu" and len(devices) < min(cores, points):
+        warnings.warn(
+            f"sweep uses {len(devices)} of {cores} cores, because JAX had started before: call "
+            "kd.use_every_core() first of all, or give devices=jax.local_devices() if it is meant",
+            stacklevel=4,
+        )
+    return devices
 
 
 class Program:

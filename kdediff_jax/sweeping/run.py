@@ -17,7 +17,7 @@ from .._files import clear_abandoned
 from .._interrupts import heard
 from . import checkpoint as files
 from .grid import check_axes, combinations, readable, slice_points
-from .program import Device, Program, Run, choose_batch
+from .program import Device, Program, Run, choose_batch, every_device
 from .result import SweepResult
 
 SAVE_SECONDS = 5.0
@@ -55,8 +55,10 @@ def sweep(
             into memory, which may be all of them: give a smaller one for progress and checkpoints.
         memory: Bytes per device that the choice of the batch size may use. Default: half of what
             the device reports, or 4 GiB; on CPU no limit.
-        devices: Devices to spread each batch over, each running its own loop; all local ones by
-            default, and never more than there are points.
+        devices: Devices to spread each batch over, each running its own loop, and never more than
+            there are points. By default all local ones, on the CPU one for each core, for which
+            `use_every_core` must come before anything else of JAX: a `UserWarning` says if it
+            did not.
         checkpoint: File to keep finished batches in and to go on from: an interrupted sweep loses
             the batch at work and at most 5 seconds. Continued only by the same function (its
             program for XLA, the numbers in it and the arrays that it holds), grid, fingerprint,
@@ -83,7 +85,7 @@ def sweep(
         raise TypeError(f"run: expected a function of one grid point, got {run!r}")
     if not isinstance(fingerprint, str):
         raise TypeError(f"fingerprint: expected a string, got {fingerprint!r}")
-    used = _devices(devices)[:total]
+    used = (every_device(total) if devices is None else _devices(devices))[:total]
     batch_size = _checked_batch_size(batch_size, memory, total, len(used))
     began = time.perf_counter()
     program = Program(run, used, points)
@@ -204,9 +206,7 @@ class _Record:
         self.saved_at = time.perf_counter()
 
 
-def _devices(devices: Sequence[Device] | None) -> tuple[Device, ...]:
-    if devices is None:
-        return tuple(jax.local_devices())
+def _devices(devices: Sequence[Device]) -> tuple[Device, ...]:
     used = tuple(devices)
     if not used or not all(isinstance(device, jax.Device) for device in used):
         raise ValueError(f"devices: expected at least one jax device, got {devices!r}")

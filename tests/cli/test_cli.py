@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import equinox as eqx
 import jax
@@ -18,7 +17,7 @@ from typer.testing import CliRunner
 
 from kdediff_jax import _files, results
 from kdediff_jax.cli import interrupts
-from kdediff_jax.cli.app import app, keep_programs
+from kdediff_jax.cli.app import app
 from kdediff_jax.cli.messages import reported
 from kdediff_jax.experiments import CATALOGUE, FILTERS
 from kdediff_jax.experiments import run as running
@@ -347,30 +346,3 @@ def test_errors_after_an_interrupt_are_the_interrupt(monkeypatch, capsys):
         raise RuntimeError("INTERNAL: CpuCallback error: KeyboardInterrupt")
     assert stop.value.exit_code == 130
     assert capsys.readouterr().err == "interrupted; nothing was written\n"
-
-
-def test_no_home_no_cache(monkeypatch, tmp_path):
-    def homeless():
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.setattr(Path, "home", homeless)
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "to be restored")
-    for variable in ("XDG_CACHE_HOME", "JAX_COMPILATION_CACHE_DIR"):
-        monkeypatch.delenv(variable, raising=False)
-    keep_programs()
-    assert "JAX_COMPILATION_CACHE_DIR" not in os.environ
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))  # nothing can be kept below it
-    keep_programs()
-    assert "JAX_COMPILATION_CACHE_DIR" not in os.environ
-
-
-def test_programs_are_kept_in_the_cache_unless_jax_is_told_otherwise(monkeypatch, tmp_path):
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "to be restored")
-    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    keep_programs()
-    assert os.environ["JAX_COMPILATION_CACHE_DIR"] == str(tmp_path / "kdediff")
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "elsewhere")
-    keep_programs()
-    assert os.environ["JAX_COMPILATION_CACHE_DIR"] == "elsewhere"
