@@ -16,6 +16,7 @@ from ..experiments import CATALOGUE, FILTERS, RECOMMENDED
 from . import options
 from .messages import console, fail, known, reported
 
+STARTS = {"matched": "at the forecast's own spread", "prior": "at tau_max, as the paper"}
 app = typer.Typer(
     help="Ensemble filters for data assimilation, closed-form diffusion among them.",
     no_args_is_help=True,
@@ -58,11 +59,13 @@ def run(
         typer.Option(
             "--filter",
             "-f",
+            autocompletion=options.COMPLETE_FILTER,
             help="A filter; repeat for several. Default: the recommended one, kde, enkf (letkf "
             "where the experiment has a localisation) and sir.",
         ),
     ] = None,
-    members: options.Members = 250,
+    quick: options.Quick = False,
+    members: options.Members = None,
     cycles: options.Cycles = None,
     seed: Annotated[
         int,
@@ -73,8 +76,12 @@ def run(
     obs_bandwidth: options.ObsBandwidth = None,
     tau_max: options.TauMax = None,
     start: Annotated[
-        str, typer.Option(help='Of kde: "matched" or "prior" (the paper\'s).')
-    ] = "matched",
+        str | None,
+        typer.Option(
+            help='Of kde: "matched" (the default) or "prior" (the paper\'s).',
+            autocompletion=options.completing(STARTS),
+        ),
+    ] = None,
     tolerance: options.Tolerance = None,
     kernel_width: options.KernelWidth = None,
     inflation: options.Inflation = None,
@@ -85,6 +92,9 @@ def run(
 ) -> None:
     """Run filters on an experiment; print scores, write a NetCDF file and a PNG.
 
+    A score says how good an ensemble is; what each one means stands below their table. How long it
+    will take is said first.
+
     Leaves with status 1 where a filter failed in more than a tenth of its cycles; the files are
     written then as well.
     """
@@ -92,7 +102,8 @@ def run(
     names = [known("filter", name, FILTERS) for name in filter_ or ()]
     if len(set(names)) < len(names):
         fail(f"--filter: each filter once, got {', '.join(names)}")
-    known("start", start, {"matched": "", "prior": ""})
+    if start is not None:
+        known("start", start, STARTS)
     files = options.files(output, experiment, force)
     with reported("the same command goes on" if resume else "nothing was written"):
         from .._files import held
@@ -101,6 +112,7 @@ def run(
         settings = Settings(
             experiment=experiment,
             filters=tuple(names),
+            quick=quick,
             members=members,
             cycles=cycles,
             seed=seed,
@@ -121,8 +133,12 @@ def run(
 @app.command()
 def sweep(
     experiment: options.Name,
-    filter_: Annotated[str, typer.Option("--filter", "-f", help="A filter.")] = "kde",
-    members: options.Members = 250,
+    filter_: Annotated[
+        str,
+        typer.Option("--filter", "-f", help="A filter.", autocompletion=options.COMPLETE_FILTER),
+    ] = "kde",
+    quick: options.Quick = False,
+    members: options.Members = None,
     cycles: options.Cycles = None,
     grid: Annotated[
         list[str] | None,
@@ -136,8 +152,12 @@ def sweep(
         ),
     ] = None,
     seeds: Annotated[
-        str, typer.Option(metavar="FIRST:LAST", help="Seeds, FIRST to LAST - 1, or a list.")
-    ] = "1000:1008",
+        str | None,
+        typer.Option(
+            metavar="FIRST:LAST",
+            help="Seeds, FIRST to LAST - 1, or a list (default: 1000:1008; quick: 1000:1002).",
+        ),
+    ] = None,
     score: Annotated[
         str | None,
         typer.Option(help="What to minimise (default: sliced_w2, or energy_score without one)."),
@@ -169,10 +189,11 @@ def sweep(
         settings = Settings(
             experiment=experiment,
             filter=filter_,
+            quick=quick,
             members=members,
             cycles=cycles,
             grid=axes,
-            seeds=options.seeds(seeds),
+            seeds=options.seeds(seeds or ("1000:1002" if quick else "1000:1008")),
             score=score,
             x64=x64,
             batch_size=batch_size,
@@ -185,7 +206,7 @@ def sweep(
 @app.command()
 def reproduce(
     experiment: options.Name,
-    quick: Annotated[bool, typer.Option("--quick", help="Small sizes, for a look.")] = False,
+    quick: options.Quick = False,
     members: Annotated[str | None, typer.Option(metavar="N1,N2,..", help="Ensemble sizes.")] = None,
     output: options.Output = options.OUTPUT,
 ) -> None:
@@ -197,9 +218,7 @@ def reproduce(
     with reported("the same command goes on from the finished ensemble sizes"):
         path = prepare_output(output / f"{experiment}{'-quick' * quick}.json", force=True)
         from .._files import held
-        from ..experiments.plan import Plan
         from .reproduce import run_reproduction
 
-        plan = Plan.quick() if quick else Plan()
         with held(path):
-            run_reproduction(experiment, plan.of_members(sizes), path)
+            run_reproduction(experiment, sizes, path, quick=quick)

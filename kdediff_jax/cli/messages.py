@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import os
 from collections.abc import Iterator, Mapping
 from typing import NoReturn
 
@@ -17,6 +18,7 @@ from rich.text import Text
 
 from . import interrupts
 
+PIPED_COLUMNS = 200  # where no window cuts them
 FAILED, REFUSED, INTERRUPTED = 1, 2, interrupts.STATUS
 
 
@@ -26,7 +28,10 @@ def console(*, stderr: bool = False) -> Console:
     Names of files may have brackets and colons, which rich's markup and emoji would swallow; what
     shall stand out is a `Text`.
     """
-    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+    found = Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+    if not found.is_terminal and "COLUMNS" not in os.environ:
+        found.width = PIPED_COLUMNS
+    return found
 
 
 def say(text: str | Text, to: Console | None = None) -> None:

@@ -2,15 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ..experiments import CATALOGUE, FILTERS
 from .messages import fail
 
-Name = Annotated[str, typer.Argument(help="An experiment; see `kdediff list`.")]
-Members = Annotated[int, typer.Option("--members", "-n", min=2, help="Ensemble size.")]
+
+def completing(entries: Mapping[str, str]) -> Callable[[str], Iterator[tuple[str, str]]]:
+    """Return what gives the shell the names that go on from what was typed, with their help."""
+
+    def complete(incomplete: str) -> Iterator[tuple[str, str]]:
+        yield from ((name, text) for name, text in entries.items() if name.startswith(incomplete))
+
+    return complete
+
+
+COMPLETE_FILTER = completing(FILTERS)
+Name = Annotated[
+    str,
+    typer.Argument(help="An experiment; see `kdediff list`.", autocompletion=completing(CATALOGUE)),
+]
+Members = Annotated[
+    int | None,
+    typer.Option("--members", "-n", min=2, help="Ensemble size (default: 250; quick: 50)."),
+]
+Quick = Annotated[
+    bool,
+    typer.Option("--quick", help="Small sizes, for a look: two minutes at most on two cores."),
+]
 Cycles = Annotated[
     int | None, typer.Option("--cycles", min=1, help="Cycles (default: the experiment's).")
 ]
@@ -30,6 +53,7 @@ Resume = Annotated[
     ),
 ]
 OUTPUT = Path("kdediff-results")
+MEMBERS = 250
 CHECKPOINTS = ".checkpoints"  # ends the name of the folder with a run's finished cycles
 PARTIAL = ".partial.npz"  # ends the name of the file with a sweep's finished points
 LAST_SEED = 2**32 - 1  # JAX's keys in float32 take the rest modulo 2**32: seeds would repeat

@@ -8,20 +8,30 @@ from typing import cast
 import jax
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from .. import _files, experiments
 from ..experiments import records, tables
 from ..experiments.plan import Plan
+from ..experiments.quick import quick as quickened
 from ..experiments.records import Record
 from ..experiments.reproduction import reproduce
 from ..sweeping import use_every_core
 from .messages import console as new_console
 from .messages import say
+from .progress import board
+from .tables import show
 
 
-def run_reproduction(name: str, plan: Plan, path: Path) -> None:
+def run_reproduction(
+    name: str, members: tuple[int, ...] | None, path: Path, *, quick: bool = False
+) -> None:
     """Reproduce an experiment's table; finished ensemble sizes are kept in the file as they come.
+
+    Args:
+        name: of the experiment.
+        members: ensemble sizes; those of the plan if None.
+        path: of the record.
+        quick: at a size for a look.
 
     Raises:
         ValueError: the file belongs to another experiment or plan.
@@ -29,15 +39,17 @@ def run_reproduction(name: str, plan: Plan, path: Path) -> None:
     use_every_core()
     jax.config.update("jax_enable_x64", False)  # whatever the environment says: one file, one type
     experiment = experiments.load(name)
+    plan = (Plan.quick() if quick else Plan()).of_members(members)
+    experiment = quickened(experiment) if quick else experiment
     earlier = records.read(path, name, plan.as_record())
     console = new_console()
     if earlier:
         say(f"going on from {path}: N = {', '.join(earlier['members'])} done", console)
-    with console.status("starting") as status:
+    with board(console) as shown:
         record = reproduce(
             experiment,
             plan,
-            report=lambda line: status.update(Text(line)),
+            report=shown.stage,
             finished=lambda record: records.save(record, plan.as_record(), path),
             record=earlier,
         )
@@ -58,4 +70,4 @@ def _show(console: Console, record: Record) -> None:
         shown = Table(*header, title=title, box=None, title_justify="left", header_style="bold")
         for row in rows:
             shown.add_row(*row)
-        console.print(shown)
+        show(console, shown, [title.partition(":")[0]])

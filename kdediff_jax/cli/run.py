@@ -5,19 +5,21 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-from collections.abc import Callable
+import os
 from pathlib import Path
 
 import diffrax
 import jax
 import jax.numpy as jnp
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
 from .. import experiments, plots
+from .._words import counted, listed
 from ..analysis.base import AbstractAnalysis
+from ..experiments import costs
+from ..experiments import quick as quickness
 from ..experiments import run as running
 from ..experiments.experiment import Experiment
 from ..experiments.filters import Setting, settings_of
@@ -25,11 +27,16 @@ from ..experiments.scores import score
 from ..long_runs import remove_checkpoint
 from ..samplers import ProbabilityFlow, per_member_pid
 from ..schedules import VarianceExploding
+from ..sweeping.program import available_cores
 from .messages import console as new_console
 from .messages import say
+from .options import MEMBERS
+from .progress import board
 from .run_files import Comparison, Finished, drawn, write
+from .tables import show
 
 FILTER_OPTIONS = ("state_bandwidth", "obs_bandwidth", "kernel_width", "inflation", "jitter")
+FLOW_OPTIONS = ("tau_max", "start", "tolerance")  # of the sampler of `kde`
 TOLERATED = 0.1  # share of failed cycles that the exit status does not tell
 COLUMNS = (
     *("filter", "W2", "energy", "CRPS", "RMSE", "spread", "rank p", "ESS", "steps"),
@@ -39,18 +46,19 @@ COLUMNS = (
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """The options of one run; without filters it is the experiment's default ones."""
+    """The options of one run; what is None or empty is the experiment's, or that of `quick`."""
 
     experiment: str
     filters: tuple[str, ...]
-    members: int
+    quick: bool
+    members: int | None
     cycles: int | None
     seed: int
     x64: bool
     state_bandwidth: float | None
     obs_bandwidth: float | None
     tau_max: float | None
-    start: str
+    start: str | None
     tolerance: float | None
     kernel_width: float | None
     inflation: float | None
@@ -79,13 +87,11 @@ def run_experiment(
         RuntimeError: a filter failed in many of its cycles; the files are written all the same.
     """
     jax.config.update("jax_enable_x64", settings.x64)  # whatever the environment says
-    experiment = experiments.load(settings.experiment)
-    chosen = settings.filters or experiment.default_filters
-    settings = dataclasses.replace(settings, filters=chosen)
+    experiment, settings = _completed(settings)
     filters = _filters(experiment, settings)
     console = new_console()
     comparison = _run(experiment, settings, filters, console, checkpoints)
-    console.print(_table(comparison, settings.members))
+    show(console, _table(comparison, settings.members or 0), COLUMNS)
     _say_diagnoses(comparison, console)
     used = dataclasses.asdict(settings)
     figure = drawn(comparison)  # before the result: a kill in between would leave one without it
@@ -106,23 +112,55 @@ def _refuse_many_failures(comparison: Comparison) -> None:
     failed = {name: finished.scores.failed for name, finished in comparison.done.items()}
     many = [f"{name} in {n}" for name, n in failed.items() if n > TOLERATED * cycles]
     if many:
-        raise RuntimeError(f"of {cycles} cycles failed {', '.join(many)}; the files are written")
+        of_all = counted(cycles, "cycle")
+        raise RuntimeError(f"of {of_all} failed {', '.join(many)}; the files are written")
+
+
+def _completed(settings: Settings) -> tuple[Experiment, Settings]:
+    """Return the experiment, and the options with every default filled in."""
+    experiment = experiments.load(settings.experiment)
+    experiment = quickness.quick(experiment) if settings.quick else experiment
+    return experiment, dataclasses.replace(
+        settings,
+        filters=settings.filters or experiment.default_filters,
+        members=settings.members or (quickness.MEMBERS if settings.quick else MEMBERS),
+        cycles=settings.cycles or experiment.num_cycles,
+    )
+
+
+def _options_of(name: str) -> tuple[str, ...]:
+    """Return the options that a filter uses."""
+    own = tuple(option for option in FILTER_OPTIONS if option in settings_of(name))
+    return own + (FLOW_OPTIONS if name == "kde" else ())
+
+
+def _refuse_unused(settings: Settings) -> None:
+    """Raise ValueError for an option that none of the filters uses."""
+    for option in (*FILTER_OPTIONS, *FLOW_OPTIONS):
+        used = any(option in _options_of(name) for name in settings.filters)
+        if getattr(settings, option) is not None and not used:
+            have = [f"{name} has {_as_options(_options_of(name))}" for name in settings.filters]
+            who = "is used by none of the filters" if len(have) > 1 else "is not used by"
+            raise ValueError(
+                f"{_as_options((option,))} {who} {listed(settings.filters)}: {'; '.join(have)}"
+            )
+
+
+def _as_options(names: tuple[str, ...]) -> str:
+    return listed([f"--{name.replace('_', '-')}" for name in names]) if names else "none to set"
 
 
 def _filters(experiment: Experiment, settings: Settings) -> dict[str, AbstractAnalysis]:
     """Return the filters by name, each with those of the options that it uses."""
+    _refuse_unused(settings)
     values = ((name, getattr(settings, name)) for name in FILTER_OPTIONS)
     given: dict[str, Setting] = {name: value for name, value in values if value is not None}
-    for option in given:
-        if not any(option in settings_of(name) for name in settings.filters):
-            shown = option.replace("_", "-")
-            raise ValueError(f"--{shown}: none of the filters {', '.join(settings.filters)} has it")
     flow = _flow(settings)
     filters = {}
     for name in settings.filters:
         own = {option: value for option, value in given.items() if option in settings_of(name)}
         own |= {"sampler": flow} if name == "kde" else {}
-        filters[name] = experiment.filter(name, settings.members, **own)
+        filters[name] = experiment.filter(name, settings.members or 0, **own)
     return filters
 
 
@@ -130,17 +168,9 @@ def _flow(settings: Settings) -> ProbabilityFlow:
     """Return the sampler of `kde`.
 
     Raises:
-        ValueError: a number out of range, or an option of the flow without `kde`.
+        ValueError: a number out of range.
     """
-    given = {
-        "--tau-max": settings.tau_max is not None,
-        "--start": settings.start != "matched",
-        "--tolerance": settings.tolerance is not None,
-    }
-    for option, is_given in given.items():
-        if is_given and "kde" not in settings.filters:
-            raise ValueError(f"{option}: expected kde among the filters, whose flow has it")
-    flow = ProbabilityFlow(start=settings.start)
+    flow = ProbabilityFlow(start=settings.start or "matched")
     if settings.tau_max is not None:
         flow = dataclasses.replace(flow, schedule=VarianceExploding(tau_max=settings.tau_max))
     if settings.tolerance is None:
@@ -160,31 +190,21 @@ def _run(
     console: Console,
     checkpoints: Path | None,
 ) -> Comparison:
-    """Run and score every filter, with progress bars."""
+    """Run and score every filter, with progress."""
     kept = (lambda name: None) if checkpoints is None else checkpoints.joinpath
-    cycles = settings.cycles or experiment.num_cycles
+    members, cycles = settings.members or 0, settings.cycles or 0  # all are filled in here
     dtype = jnp.dtype(jnp.float64 if settings.x64 else jnp.float32)
-    twin = experiment.twin(settings.seed, settings.members, cycles, dtype)
     console.print(
         Text(experiment.name, style="bold").append(f": {experiment.summary}\n", style="not bold")
-        + f"{cycles} cycles, {settings.members} members, seed {settings.seed}, {dtype.name} on "
+        + f"{counted(cycles, 'cycle')}, {members} members, seed {settings.seed}, {dtype.name} on "
         f"{jax.devices()[0].device_kind}"
     )
-    columns = (
-        TextColumn("{task.description:<24}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as progress:
-
-        def task(description: str) -> Callable[[int], None]:
-            number = progress.add_task(description, total=cycles)
-            return lambda cycles: progress.advance(number, cycles)
-
+    _say_costs(experiment, settings, console)
+    twin = experiment.twin(settings.seed, members, cycles, dtype)
+    with board(console) as shown:
         comparison = Comparison(experiment, twin, None, {})
         if experiment.exact or experiment.reference_particles:
-            report = task("reference posterior")
+            report = shown.task("reference posterior", cycles)
             found = running.reference(
                 experiment, twin, settings.seed, progress=report, checkpoint=kept("reference")
             )
@@ -195,15 +215,45 @@ def _run(
                 analysis,
                 twin,
                 settings.seed,
-                progress=task(f"{name}: filtering"),
+                progress=shown.task(f"{name}: filtering", cycles),
                 checkpoint=kept(name),
             )
-            scores = score(
+            scored = cycles - min(experiment.burn_in, cycles - 1)
+            scores, by_cycle = score(
                 experiment, run.result.saved, run.result.info, twin.truth, comparison.posterior,
-                progress=task(f"{name}: scoring"),
+                progress=shown.task(f"{name}: scoring", scored),
             )  # fmt: skip
-            comparison.done[name] = Finished(run, scores, analysis)
+            comparison.done[name] = Finished(run, scores, analysis, by_cycle)
     return comparison
+
+
+def _say_costs(experiment: Experiment, settings: Settings, console: Console) -> None:
+    """Say how long it will take, and what costs more than one might think.
+
+    Raises:
+        ValueError: it takes more memory than there is.
+    """
+    members, cycles = settings.members or 0, settings.cycles or 0
+    found = costs.cost(experiment, settings.filters, members, cycles, available_cores())
+    once = costs.duration(found.compiling)
+    on = "" if jax.devices()[0].platform == "cpu" else " on a CPU of two cores, here less"
+    say(f"takes about {costs.duration(found.seconds)}{on}, {once} of it to compile, once", console)
+    for warning in costs.dear(settings.filters, members, len(experiment.coordinates)):
+        say(Text("slow", style="yellow").append(f": {warning}", style="default"), console)
+    there = memory_there()
+    if found.memory > there:
+        raise ValueError(
+            f"--members: {members} members over {counted(cycles, 'cycle')} take about "
+            f"{found.memory / 2**30:.0f} GiB of memory, of which there are {there / 2**30:.0f}"
+        )
+
+
+def memory_there() -> float:
+    """Return the bytes of this machine's memory, infinity where it does not say."""
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, ValueError, OSError):  # not on Windows
+        return math.inf
 
 
 def _say_diagnoses(comparison: Comparison, console: Console) -> None:
@@ -221,7 +271,7 @@ def _table(comparison: Comparison, members: int) -> Table:
     table = Table(*COLUMNS, box=None, header_style="bold", padding=(0, 1, 0, 0))
     for column in table.columns[1:]:
         column.justify = "right"
-    for name, (run, scores, _) in comparison.done.items():
+    for name, (run, scores, *_) in comparison.done.items():
         shown = (scores.w2, scores.energy_score, scores.crps, scores.rmse, scores.spread)
         table.add_row(
             name,

@@ -26,11 +26,12 @@ INFO_FIELDS = (
 
 
 class Finished(NamedTuple):
-    """One filter's run and its scores."""
+    """One filter's run and its scores, means over cycles and those of every cycle."""
 
     run: Run
     scores: Scores
     analysis: AbstractAnalysis
+    by_cycle: Mapping[str, np.ndarray]
 
 
 class Comparison(NamedTuple):
@@ -103,6 +104,9 @@ def _of_scores(done: Mapping[str, Finished]) -> dict[str, Variable]:
     for field in Scores._fields:
         values = np.array([getattr(finished.scores, field) for finished in done.values()])
         variables[f"score_{field}"] = (("filter",), values, {"long_name": f"mean {field}"})
+    for name in next(iter(done.values())).by_cycle:
+        stacked = np.stack([finished.by_cycle[name] for finished in done.values()])
+        variables[name] = (("filter", "cycle"), stacked, {"long_name": f"{name} of the cycle"})
     for field in ("compile_seconds", "run_seconds"):
         values = np.array([getattr(finished.run, field) for finished in done.values()])
         variables[field] = (("filter",), values, {"units": "s"})

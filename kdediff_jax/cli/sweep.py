@@ -14,18 +14,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
 from .. import experiments, plots, results
-from ..experiments import sweeps
+from .._words import counted
+from ..experiments import costs, sweeps
+from ..experiments import quick as quickness
+from ..experiments.experiment import Experiment
 from ..experiments.records import Point
 from ..experiments.sweeps import ExperimentRun
 from ..sweeping import SweepResult, best_point, smallest, sweep, use_every_core
 from .messages import console as new_console
 from .messages import say
-from .options import PARTIAL
+from .options import MEMBERS, PARTIAL
+from .progress import board
+from .tables import show
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,7 +41,8 @@ class Settings:
 
     experiment: str
     filter: str
-    members: int
+    quick: bool
+    members: int | None
     cycles: int | None
     grid: dict[str, tuple[float, ...]]
     seeds: tuple[int, ...]
@@ -75,6 +80,9 @@ def run_sweep(settings: Settings, result_file: Path, picture: Path, *, force: bo
     use_every_core()
     jax.config.update("jax_enable_x64", settings.x64)  # whatever the environment says
     console = new_console()
+    settings = dataclasses.replace(
+        settings, members=settings.members or (quickness.MEMBERS if settings.quick else MEMBERS)
+    )
     job = _job(settings, console)
     partial = result_file.with_name(result_file.stem + PARTIAL)
     force = force or (partial.exists() and _is_of(result_file, settings, job))
@@ -98,14 +106,23 @@ def run_sweep(settings: Settings, result_file: Path, picture: Path, *, force: bo
 def _job(settings: Settings, console: Console) -> Job:
     """Check the options, make the reference posterior and say what will run."""
     experiment = experiments.load(settings.experiment)
+    members = settings.members or 0
+    if settings.quick:
+        experiment = quickness.quick(experiment)
     grid = settings.grid or sweeps.default_grid(experiment, settings.filter)
+    if settings.quick and not settings.grid:
+        grid = quickness.few_values(grid)
     _check_axes(grid, settings.filter)
-    experiment.filter(settings.filter, settings.members)  # says at once if it cannot be had
+    experiment.filter(settings.filter, members)  # says at once if it cannot be had
     cycles = settings.cycles or experiment.num_cycles
-    with console.status("reference posterior"):
-        posteriors = sweeps.references(experiment, settings.seeds, cycles)
+    _say_cost(experiment, settings, math.prod(map(len, grid.values())), cycles, console)
+    with board(console) as shown:
+        advance = shown.task("reference posterior", len(settings.seeds), "seeds")
+        posteriors = sweeps.references(
+            experiment, settings.seeds, cycles, progress=lambda seed: advance(1)
+        )
     run = ExperimentRun(
-        experiment, settings.filter, settings.members, num_cycles=cycles, posteriors=posteriors
+        experiment, settings.filter, members, num_cycles=cycles, posteriors=posteriors
     )
     shapes = jax.eval_shape(run, {"seed": jax.ShapeDtypeStruct((), jnp.int32)})
     score = settings.score or ("energy_score" if posteriors is None else "sliced_w2")
@@ -114,22 +131,42 @@ def _job(settings: Settings, console: Console) -> Job:
     job = Job(run, {**grid, "seed": settings.seeds}, cycles, score)
     console.print(
         Text(experiment.name, style="bold").append(
-            f", {settings.filter}: {job.points} points "
-            f"({' × '.join(f'{len(v)} {n}' for n, v in job.axes.items())}), {settings.members} "
-            f"members, {cycles} cycles, {jax.device_count()} × {jax.devices()[0].device_kind}",
+            f", {settings.filter}: {counted(job.points, 'point')} "
+            f"({' × '.join(f'{len(v)} {n}' for n, v in job.axes.items())}), {members} members, "
+            f"{counted(cycles, 'cycle')}, {jax.device_count()} × {jax.devices()[0].device_kind}",
             style="not bold",
         )
     )
     return job
 
 
+def _say_cost(
+    experiment: Experiment, settings: Settings, points: int, cycles: int, console: Console
+) -> None:
+    """Say how long it will take; points run side by side, one a core."""
+    members, cores = settings.members or 0, jax.local_device_count()
+    found = costs.cost(experiment, (settings.filter,), members, cycles, cores)
+    seeds = len(settings.seeds)
+    running = found.cycle[settings.filter] * cycles * points * seeds / cores
+    particles = 0 if experiment.exact is not None else experiment.reference_particles
+    references = particles * cycles * seeds * 1e-6
+    say(f"takes about {costs.duration(found.compiling + running + references)}", console)
+    for warning in costs.dear((settings.filter,), members, len(experiment.coordinates)):
+        say(Text("slow", style="yellow").append(f": {warning}", style="default"), console)
+
+
 def _swept(settings: Settings, job: Job, partial: Path, console: Console) -> SweepResult:
     """Run the sweep with a progress bar; finished points are kept in the partial file."""
     if partial.exists():
         say(f"going on from {partial}", console)
-    columns = (TextColumn("sweep"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("sweep", total=job.points)
+    with board(console) as shown:
+        advance, before = shown.task("sweep", job.points, "points"), 0
+
+        def progress(done: int, total: int) -> None:
+            nonlocal before
+            advance(done - before)
+            before = done
+
         return sweep(
             job.run,
             job.axes,
@@ -137,19 +174,22 @@ def _swept(settings: Settings, job: Job, partial: Path, console: Console) -> Swe
             memory=settings.memory,
             checkpoint=partial,
             fingerprint=_fingerprint(settings, job.cycles),
-            progress=lambda done, total: progress.update(task, completed=done),
+            progress=progress,
         )
 
 
 def _report(result: SweepResult, job: Job, means: np.ndarray, console: Console) -> None:
-    console.print(_table(result, job.score, means))
+    table = _table(result, job.score, means)
+    total, rows = means.size, len(table.rows)
+    cut = f"the {rows} best of {total} settings; all are in the file" if rows < total else ""
+    show(console, table, [str(column.header).replace(" ", "_") for column in table.columns], cut)
     failed = int(np.sum(result.values["failed"] > 0))
     if failed:
-        text = Text(f"{failed} of {job.points} points failed", style="yellow")
+        text = Text(f"{failed} of {counted(job.points, 'point')} failed", style="yellow")
         console.print(text.append(" (NaN in the file)", style="default"))
     console.print(
         f"compile {result.compile_seconds:.1f} s, run {result.run_seconds:.1f} s, batches of "
-        f"{result.batch_size} on {result.num_devices} devices"
+        f"{result.batch_size} on {counted(result.num_devices, 'device')}"
     )
 
 
@@ -241,7 +281,7 @@ def _heat_map(
         values = means[(slice(None), slice(None), *place)]
         fixed = [name for name in names[2:] if len(result.axes[name]) > 1]
         at = "".join(f", {name} = {chosen[name]:g}" for name in fixed)
-        label = f"mean {shown} over {len(result.axes['seed'])} seeds{at}"
+        label = f"mean {shown} over {counted(len(result.axes['seed']), 'seed')}{at}"
         pair, marked = (names[0], names[1]), (chosen[names[0]], chosen[names[1]])
     x, y = (result.axes[name] for name in pair)
     first, second = (name.replace("_", " ") for name in pair)

@@ -22,14 +22,14 @@ class Plan:
 
     @classmethod
     def quick(cls) -> Plan:
-        """Return a plan of a few minutes."""
+        """Return a plan of two minutes at most, for experiments as `quick` returns them."""
         return cls(
-            members=(20, 100),
-            tuning=tuple(range(1000, 1003)),
-            scoring=tuple(range(3)),
-            finalists=2,
+            members=(20,),
+            tuning=(1000, 1001),
+            scoring=(0, 1),
+            finalists=1,
             w2_every=10,
-            every_bandwidth=2,
+            num_cycles=20,
         )
 
     def of_members(self, members: tuple[int, ...] | None) -> Plan:

@@ -46,7 +46,7 @@ def run_filter(
     progress: Progress = _silent,
     checkpoint: AnyPath | None = None,
 ) -> Run:
-    """Filter the twin's measurements; `progress` hears of finished cycles.
+    """Filter the twin's measurements; `progress` hears of finished cycles, first of none.
 
     The program is compiled before it runs, so that the two times are apart; not so with a
     checkpoint, which says nothing of the time that went before: `compile_seconds` is NaN then.
@@ -66,6 +66,7 @@ def run_filter(
         return Run(result, float("nan"), time.perf_counter() - begin)
     compiled = undisturbed(_advance.lower(state, modules, twin.ys[:chunk], save).compile)
     middle = time.perf_counter()
+    progress(0)  # what comes now is the run: its speed is not that of compiling
     parts = []
     for start in range(0, num_cycles, chunk):
         part = jax.block_until_ready(compiled(state, modules, twin.ys[start : start + chunk], save))

@@ -80,13 +80,13 @@ def compared_draws(members: int) -> int:
     return 1000 if members <= 500 else 2000
 
 
-def mean_w2(
+def w2_by_cycle(
     ensembles: Float[np.ndarray, "t n d"],
     posterior: Float[np.ndarray, "t m d"],
     *,
     progress: Callable[[int], None] = lambda cycles: None,
-) -> float:
-    """Return the mean over cycles of exact W2, on the host; NaN if a member is not finite.
+) -> np.ndarray:
+    """Return exact W2 of every cycle, on the host; NaN where a member is not finite.
 
     Each cycle uses `compared_draws` of the reference.
     """
@@ -96,7 +96,25 @@ def mean_w2(
         for distance in pool.map(metrics.wasserstein2, ensembles, posterior[:, :kept]):
             distances.append(distance)
             progress(1)
-    return float(np.mean(distances))
+    return np.array(distances)
+
+
+def mean_w2(ensembles: Float[np.ndarray, "t n d"], posterior: Float[np.ndarray, "t m d"]) -> float:
+    """Return the mean over cycles of exact W2, NaN if a member is not finite."""
+    return float(np.mean(w2_by_cycle(ensembles, posterior)))
+
+
+@jax.jit
+def scores_by_cycle(
+    ensembles: Float[Array, "t n d"], mean: Float[Array, "t d"], truth: Float[Array, "t d"]
+) -> dict[str, Float[Array, " t"]]:
+    """Return the scores of every cycle that are those of a cycle, all but W2."""
+    return {
+        "energy_score": metrics.energy_score(ensembles, truth),
+        "crps": jnp.mean(metrics.crps(ensembles, truth), axis=-1),
+        "rmse": metrics.rmse(mean, truth),
+        "spread": metrics.spread(ensembles),
+    }
 
 
 _compiled_scores = jax.jit(compiled_scores, static_argnums=3)
@@ -110,12 +128,21 @@ def score(
     posterior: np.ndarray | None,
     *,
     progress: Callable[[int], None] = lambda cycles: None,
-) -> Scores:
-    """Score a run against the truth and, by exact W2, against the reference posterior."""
+) -> tuple[Scores, dict[str, np.ndarray]]:
+    """Score a run against the truth and, by exact W2, against the reference posterior.
+
+    Returns:
+        Means over the cycles after burn-in, and scores of every cycle by name, of which `w2` is
+        NaN before.
+    """
     first = min(experiment.burn_in, len(truth) - 1)
-    w2 = np.nan
+    by_cycle = {"w2": np.full(len(truth), np.nan)}
     if posterior is not None:
-        w2 = mean_w2(np.asarray(ensembles)[first:], posterior[first:], progress=progress)
+        scored = np.asarray(ensembles)[first:], posterior[first:]
+        by_cycle["w2"][first:] = w2_by_cycle(*scored, progress=progress)
     arrays = jax.tree.map(jnp.asarray, (ensembles, info, truth))
     found = _compiled_scores(*arrays, first)
-    return Scores(w2=w2, **{name: value.item() for name, value in found.items()})
+    others = scores_by_cycle(arrays[0], arrays[1].mean, arrays[2])
+    by_cycle |= {name: np.asarray(values) for name, values in others.items()}
+    means = {name: value.item() for name, value in found.items()}
+    return Scores(w2=float(np.mean(by_cycle["w2"][first:])), **means), by_cycle

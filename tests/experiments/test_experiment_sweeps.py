@@ -103,7 +103,7 @@ def test_a_point_is_the_run_of_the_command_line():
         analysis = experiment.filter("kde", 20, state_bandwidth=0.2, obs_bandwidth=0.25)
         by_hand = running.run_filter(experiment, analysis, twin, seed)
         posterior = running.reference(experiment, twin, seed)
-        expected = scores.score(
+        expected, _ = scores.score(
             experiment, by_hand.result.saved, by_hand.result.info, twin.truth, posterior
         )
         for name in ("energy_score", "crps", "rmse", "spread", "coverage", "ess", "steps"):
