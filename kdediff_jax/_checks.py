@@ -103,7 +103,7 @@ def same_members(name: str, value: Array, other_name: str, other: Array) -> None
     if value.shape[0] != other.shape[0]:
         raise ValueError(
             f"{name}: expected one row per member of {other_name} ({other.shape[0]}), "
-            f"got {value.shape[0]} rows"
+            f"got {counted(value.shape[0], 'row')}"
         )
 
 

@@ -109,3 +109,38 @@ def test_links_between_notebooks_exist(notebook):
         if cell["cell_type"] == "markdown":
             for target in re.findall(r"\]\((?!http)([^)#]+)\)", text_of(cell["source"])):
                 assert (FOLDER / target).exists(), target
+
+
+@pytest.mark.parametrize("path", PATHS[:3], indirect=True, ids=lambda path: path.stem)
+def test_first_cell_finds_a_wheel_or_a_checkout_or_says_what_to_do(notebook, tmp_path, monkeypatch):
+    """As on Colab, where nothing is installed and there is no published release."""
+    code = text_of(code_cells(notebook)[0]["source"])
+    command = '%pip install --quiet "{source(Path.cwd())}[all]"'
+    assert code.count(command) == 1
+    code = code.replace(command, 'installed = f"{source(Path.cwd())}[all]"')
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    here = tmp_path / "content"
+    here.mkdir()
+    monkeypatch.chdir(here)
+
+    def installed():
+        space = {}
+        exec(code, space)
+        return space["installed"]
+
+    with pytest.raises(FileNotFoundError, match="not on PyPI yet: put its wheel"):
+        installed()
+    checkout = here / "kdediff_jax"
+    (checkout / "kdediff_jax").mkdir(parents=True)
+    (checkout / "pyproject.toml").write_text("")
+    assert installed() == f"{checkout}[all]"
+    monkeypatch.chdir(checkout / "kdediff_jax")  # inside a checkout
+    assert installed() == f"{checkout}[all]"
+    monkeypatch.chdir(here)
+    (here / "kdediff_jax-0.1.0-py3-none-any.whl").write_text("")
+    assert installed() == f"{here / 'kdediff_jax-0.1.0-py3-none-any.whl'}[all]"
+
+
+def test_links_to_the_docs(notebook):
+    text = "".join(text_of(cell["source"]) for cell in notebook["cells"])
+    assert "](../docs/pages/" in text and "EnKPF()" in text_of(notebook["cells"][0]["source"])

@@ -16,7 +16,6 @@ from ..experiments import CATALOGUE, FILTERS, RECOMMENDED
 from . import options
 from .messages import console, fail, known, reported
 
-STARTS = {"matched": "at the forecast's own spread", "prior": "at tau_max, as the paper"}
 app = typer.Typer(
     help="Ensemble filters for data assimilation, closed-form diffusion among them.",
     no_args_is_help=True,
@@ -54,34 +53,16 @@ def list_() -> None:
 @app.command()
 def run(
     experiment: options.Name,
-    filter_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--filter",
-            "-f",
-            autocompletion=options.COMPLETE_FILTER,
-            help="A filter; repeat for several. Default: the recommended one, kde, enkf (letkf "
-            "where the experiment has a localisation) and sir.",
-        ),
-    ] = None,
+    filter_: options.Filters = None,
     quick: options.Quick = False,
     members: options.Members = None,
     cycles: options.Cycles = None,
-    seed: Annotated[
-        int,
-        typer.Option(min=0, max=options.LAST_SEED, help="Seed of truth, measurements, filters."),
-    ] = 0,
+    seed: options.Seed = 0,
     x64: options.X64 = False,
     state_bandwidth: options.StateBandwidth = None,
     obs_bandwidth: options.ObsBandwidth = None,
     tau_max: options.TauMax = None,
-    start: Annotated[
-        str | None,
-        typer.Option(
-            help='Of kde: "matched" (the default) or "prior" (the paper\'s).',
-            autocompletion=options.completing(STARTS),
-        ),
-    ] = None,
+    start: options.Start = None,
     tolerance: options.Tolerance = None,
     kernel_width: options.KernelWidth = None,
     inflation: options.Inflation = None,
@@ -103,7 +84,7 @@ def run(
     if len(set(names)) < len(names):
         fail(f"--filter: each filter once, got {', '.join(names)}")
     if start is not None:
-        known("start", start, STARTS)
+        known("start", start, options.STARTS)
     files = options.files(output, experiment, force)
     with reported("the same command goes on" if resume else "nothing was written"):
         from .._files import held
@@ -133,31 +114,12 @@ def run(
 @app.command()
 def sweep(
     experiment: options.Name,
-    filter_: Annotated[
-        str,
-        typer.Option("--filter", "-f", help="A filter.", autocompletion=options.COMPLETE_FILTER),
-    ] = "kde",
+    filter_: options.Filter = "kde",
     quick: options.Quick = False,
     members: options.Members = None,
     cycles: options.Cycles = None,
-    grid: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--grid",
-            "-g",
-            metavar="NAME=V1,V2,..",
-            help="An axis: state_bandwidth, obs_bandwidth or tau_max of kde, kernel_width of "
-            "enkpf, inflation, rotation_angle or jitter; repeat for several, the one that decides "
-            "the number of solver steps first. Default: the experiment's grid.",
-        ),
-    ] = None,
-    seeds: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FIRST:LAST",
-            help="Seeds, FIRST to LAST - 1, or a list (default: 1000:1008; quick: 1000:1002).",
-        ),
-    ] = None,
+    grid: options.Grid = None,
+    seeds: options.Seeds = None,
     score: Annotated[
         str | None,
         typer.Option(help="What to minimise (default: sliced_w2, or energy_score without one)."),

@@ -30,6 +30,19 @@ Members = Annotated[
     int | None,
     typer.Option("--members", "-n", min=2, help="Ensemble size (default: 250; quick: 50)."),
 ]
+Filter = Annotated[
+    str, typer.Option("--filter", "-f", help="A filter.", autocompletion=COMPLETE_FILTER)
+]
+Filters = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--filter",
+        "-f",
+        autocompletion=COMPLETE_FILTER,
+        help="A filter; repeat for several. Default: the recommended one, kde, enkf (letkf where "
+        "the experiment has a localisation) and sir.",
+    ),
+]
 Quick = Annotated[
     bool,
     typer.Option("--quick", help="Small sizes, for a look: two minutes at most on two cores."),
@@ -133,4 +146,33 @@ KernelWidth = Annotated[
 ]
 Inflation = Annotated[
     float | None, typer.Option(help="Of enkf, etkf and letkf: factor of the anomalies.")
+]
+STARTS = {"matched": "at the forecast's own spread", "prior": "at tau_max, as the paper"}
+Start = Annotated[
+    str | None,
+    typer.Option(
+        help='Of kde: "matched" (the default) or "prior" (the paper\'s).',
+        autocompletion=completing(STARTS),
+    ),
+]
+Seed = Annotated[
+    int, typer.Option(min=0, max=LAST_SEED, help="Seed of truth, measurements, filters.")
+]
+Seeds = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FIRST:LAST",
+        help="Seeds, FIRST to LAST - 1, or a list (default: 1000:1008; quick: 1000:1002).",
+    ),
+]
+Grid = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--grid",
+        "-g",
+        metavar="NAME=V1,V2,..",
+        help="An axis: state_bandwidth, obs_bandwidth or tau_max of kde, kernel_width of enkpf, "
+        "inflation, rotation_angle or jitter; repeat for several, the one that decides the number "
+        "of solver steps first. Default: the experiment's grid.",
+    ),
 ]

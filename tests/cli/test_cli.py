@@ -83,9 +83,14 @@ def test_run_writes_result_and_picture(invoke, tmp_path, name):
     assert list(data["filter"].values) == ["enkpf", "kde", "enkf", "sir"]
     assert data["analysis"].shape[:3] == (4, 4, 20)
     assert np.isfinite(data["analysis"]).all() and np.isfinite(data["score_w2"]).all()
+    for score in ("w2", "energy_score", "crps", "rmse", "spread"):
+        assert data[score].dims == ("filter", "cycle")
+        np.testing.assert_allclose(data[score].mean("cycle"), data[f"score_{score}"], rtol=1e-5)
+    assert "takes about" in shown.output and "W2: Wasserstein distance" in shown.output
+    assert "sir: filtering 4/4 cycles" in shown.output  # in lines, for output is no terminal
     assert (data["ok"] == 1).all() and (data["num_gross_errors"] == 0).all()
     assert data["normalised_innovation"].shape == (4, 4)
-    lines = [line for line in shown.output.splitlines() if "effective sample size" in line]
+    lines = [line for line in shown.output.splitlines() if "; effective sample size" in line]
     assert [line.partition(":")[0] for line in lines] == list(data["filter"].values)
     assert data.attrs["seed"] == 3 and data.attrs["x64"] == 0
     for word in ("state_bandwidth", "obs_bandwidth", "stepsize_controller", "tau_max"):
@@ -175,9 +180,19 @@ def test_x64_runs_in_float64(tmp_path):
         (["run", "toy-bimodal", "--start", "priory"], "Did you mean prior?"),
         (["run", "toy-bimodal", "--kernel-width", "0"], "kernel_width: expected"),
         (["run", "toy-bimodal", "-f", "lenkpf"], "needs an experiment with a localisation"),
-        (["run", "toy-bimodal", "-f", "kde", "--jitter", "1"], "--jitter: none of the filters kde"),
-        (["run", "toy-bimodal", "-f", "sir", "--tau-max", "9"], "--tau-max: expected kde among"),
-        (["run", "toy-bimodal", "-f", "sir", "--start", "prior"], "--start: expected kde among"),
+        (
+            ["run", "toy-bimodal", "-f", "kde", "--jitter", "1"],
+            "--jitter is not used by kde: kde has --state-",
+        ),
+        (["run", "toy-bimodal", "-f", "sir", "--tau-max", "9"], "sir: sir has --jitter"),
+        (["run", "toy-bimodal", "-f", "sir", "--start", "prior"], "--start is not used by sir"),
+        (
+            ["run", "toy-bimodal", "-f", "sir", "-f", "kde-mixture", "--start", "matched"],
+            "used by none of the filters sir and kde-mixture: sir has --jitter; kde-mixture has",
+        ),
+        (["run", "toy-bimodal", "-n", "-5"], "--members"),
+        (["run", "toy-bimodal", "-n", "1000000000"], "GiB of memory"),
+        (["run", "lorenz63-z", "-f", "kde", "-n", "3000000"], "GiB of memory"),
     ],
 )
 def test_bad_options_are_named_and_write_nothing(invoke, tmp_path, arguments, message):
@@ -346,3 +361,14 @@ def test_errors_after_an_interrupt_are_the_interrupt(monkeypatch, capsys):
         raise RuntimeError("INTERNAL: CpuCallback error: KeyboardInterrupt")
     assert stop.value.exit_code == 130
     assert capsys.readouterr().err == "interrupted; nothing was written\n"
+
+
+def test_quick_is_small_and_options_have_the_last_word(invoke, tmp_path):
+    shown = invoke("run", "lorenz63-full", "--quick", "-f", "enkf", "-o", tmp_path)
+    assert shown.exit_code == 0, shown.output
+    data = results.read(tmp_path / "lorenz63-full.nc")
+    assert (data.sizes["cycle"], data.sizes["member"]) == (20, 50)
+    asked = ("--quick", "-n", 10, "--cycles", 3, "-f", "enkf", "--force")
+    assert invoke("run", "lorenz63-full", *asked, "-o", tmp_path).exit_code == 0
+    data = results.read(tmp_path / "lorenz63-full.nc")
+    assert (data.sizes["cycle"], data.sizes["member"]) == (3, 10)
