@@ -115,9 +115,9 @@ def test_links_between_notebooks_exist(notebook):
 def test_first_cell_finds_a_wheel_or_a_checkout_or_says_what_to_do(notebook, tmp_path, monkeypatch):
     """As on Colab, where nothing is installed and there is no published release."""
     code = text_of(code_cells(notebook)[0]["source"])
-    command = '%pip install --quiet "{source(Path.cwd())}[all]"'
+    command = '%pip install --quiet "{found}[all]"'
     assert code.count(command) == 1
-    code = code.replace(command, 'installed = f"{source(Path.cwd())}[all]"')
+    code = code.replace(command, 'installed = f"{found}[all]"')
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     here = tmp_path / "content"
     here.mkdir()
