@@ -9,6 +9,8 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.core
+import jax.numpy as jnp
 import numpy as np
 
 WIDTH = 96  # of a line
@@ -100,7 +102,7 @@ def _known(value: Any) -> np.ndarray | None:
     ):
         return None
     if isinstance(value, jax.Array):
-        random_key = jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key)
+        random_key = jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
         if random_key or value.is_deleted() or not value.is_fully_addressable:
             return None
     return np.asarray(value)
