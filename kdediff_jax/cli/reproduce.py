@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .. import _files, experiments
-from ..experiments import records, tables
+from ..experiments import costs, records, tables
 from ..experiments.plan import Plan
 from ..experiments.quick import quick as quickened
 from ..experiments.records import Record
@@ -45,6 +45,8 @@ def run_reproduction(
     console = new_console()
     if earlier:
         say(f"going on from {path}: N = {', '.join(earlier['members'])} done", console)
+    seconds = costs.of_reproduction(experiment, plan, jax.local_device_count())
+    say(f"{name}: takes about {costs.duration(seconds)}, less what is done", console)
     with board(console) as shown:
         record = reproduce(
             experiment,

@@ -7,10 +7,12 @@ laptop; slower machines and busy ones take longer.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 from .experiment import Experiment
+from .plan import Plan
 from .scores import compared_draws
 
 SUBSTEP = 4e-9  # seconds a coordinate and substep of the model
@@ -56,6 +58,10 @@ ANALYSIS: dict[str, Callable[[Size], float]] = {
 }
 COMPILING = {"enkpf": 14.0, "lenkpf": 14.0, "kde": 6.0, "kde-sde": 5.0}  # seconds; others:
 COMPILING_OTHERS = 4.0
+# of a reproduction: programs, lines with exact W2, and flows that its lines cost: the paper's
+# sampler at its tolerance takes as long as eight
+PROGRAMS, LINES, FLOW_LINES = 13, 11, 10
+TOGETHER = 4.0  # points of a batch wait for the slowest, and sliced W2 costs more than a filter
 
 
 class Cost(NamedTuple):
@@ -104,6 +110,34 @@ def cost(
         running += len(filters) * cycles * TRANSPORT * compared / cores
         memory += cores * MATRIX * compared
     return Cost(compiling, running, by_filter, memory)
+
+
+def of_reproduction(experiment: Experiment, plan: Plan, cores: int) -> float:
+    """Return the seconds that a reproduction takes, roughly: see `tuned` for what it runs.
+
+    Args:
+        experiment: what is filtered.
+        plan: sizes.
+        cores: points of a grid run side by side, one a core.
+    """
+    cycles = plan.num_cycles or experiment.num_cycles
+    grid = experiment.tuning_grid or experiment.grid
+    points = math.prod(len(values[:: plan.every_bandwidth]) for values in grid.values())
+    particles = 0 if experiment.exact is not None else experiment.reference_particles
+    seeds = len(plan.tuning) + len(plan.scoring)
+    seconds = seeds * cycles * particles * 1e-6
+    for members in plan.members:
+        size = Size(members, len(experiment.coordinates))
+        flow, cheap = _flow(size), _cheap(size)
+        tuning = len(plan.tuning) * cycles * (4 * points * cheap + plan.finalists * flow)
+        scoring = len(plan.scoring) * cycles * (FLOW_LINES * flow + 9 * cheap)
+        seconds += (PROGRAMS if plan.variants else PROGRAMS - 3) * COMPILING["kde"] + TOGETHER * (
+            tuning + scoring
+        ) / cores
+        if particles or experiment.exact is not None:
+            compared = members * compared_draws(members) * len(plan.scoring) * LINES
+            seconds += TRANSPORT * compared * cycles / plan.w2_every / cores
+    return seconds
 
 
 def dear(filters: tuple[str, ...], members: int, d: int) -> list[str]:

@@ -32,6 +32,11 @@ class Plan:
             num_cycles=20,
         )
 
+    @property
+    def variants(self) -> bool:
+        """Whether the table has other samplers of the same posterior too, as `quick` has not."""
+        return self.finalists > 1
+
     def of_members(self, members: tuple[int, ...] | None) -> Plan:
         """Return the plan for other ensemble sizes."""
         return self if members is None else dataclasses.replace(self, members=members)

@@ -159,7 +159,7 @@ class Tuning:
         enkf, pairs = self.run("enkf"), self.run("enkf-pairs")
         tuned_sir = self.run("sir", experiment=self.systematic)
         kde, mixture = points["kde"], points["kde-mixture"]
-        return [
+        entries = [
             Entry("kde", self.run("kde"), kde),
             Entry("kde, independent latents", self.run("kde", plain_flow), kde),
             Entry("kde, the paper's sampler", self.run("kde", paper_sampler()), kde),
@@ -172,3 +172,4 @@ class Tuning:
             Entry("sir", self.run("sir"), {"jitter": 0.0}),
             Entry("sir tuned", tuned_sir, points["sir"]),
         ]
+        return [entry for entry in entries if self.plan.variants or ", " not in entry.label]

@@ -17,6 +17,7 @@ from kdediff_jax import experiments
 from kdediff_jax.cli import progress, tables
 from kdediff_jax.experiments import CATALOGUE, FILTERS, costs
 from kdediff_jax.experiments import quick as quickness
+from kdediff_jax.experiments.plan import Plan
 
 
 def lines_of(work):
@@ -111,6 +112,13 @@ def test_costs_grow_with_the_work():
     assert small.seconds < large.seconds and small.memory < large.memory
     assert 10 < small.seconds < 200  # a minute
     assert set(costs.ANALYSIS) == set(FILTERS)
+
+
+def test_a_reproduction_takes_hours_and_a_quick_one_minutes():
+    experiment, small = experiments.load("lorenz63-z"), Plan.quick()
+    whole = costs.of_reproduction(experiment, Plan(), 2)
+    assert 1800 < whole < 36 * 3600  # the pages say half a day on two cores
+    assert 20 < costs.of_reproduction(quickness.quick(experiment), small, 2) < 120
 
 
 @pytest.mark.parametrize("name", list(CATALOGUE))
