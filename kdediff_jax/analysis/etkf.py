@@ -13,7 +13,6 @@ from .._typing import Key, Number, like, tunable
 from ..ensemble.inflation import AbstractInflation, SamplingInflation, as_inflation
 from ..ensemble.rotation import rotate
 from ..ensemble.transform import transform
-from ..numerics import cholesky, solve_lower
 from ..observations.noise import AbstractNoise, AutoNoise, as_noise
 from .base import AbstractKalmanAnalysis
 from .outcome import Outcome
@@ -50,7 +49,7 @@ class ETKF(AbstractKalmanAnalysis):
         """Transform the anomalies by one matrix, rotate them."""
         n = forecast.members.shape[0]
         both = jnp.concatenate([forecast.deviations, forecast.mean_innovation[None]], axis=0)
-        scaled = solve_lower(cholesky(forecast.noise), both.T).T
+        scaled = forecast.whitened(both)
         increment, anomalies, freedom = transform(scaled[:n], scaled[n], forecast.anomalies)
         mean = jnp.mean(forecast.members, axis=0) + increment
         analysis = mean[None] + self.inflation(freedom, n) * anomalies

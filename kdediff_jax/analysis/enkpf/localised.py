@@ -18,7 +18,7 @@ coordinate's weights are the global ones.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -26,12 +26,12 @@ import jax.numpy as jnp
 
 from ... import kde
 from ..._checks import positive
-from ..._typing import Array, Float, Key, Number, like, tunable
+from ..._typing import Array, Float, Key, Number, Scalar, like, tunable
 from ...ensemble.inflation import AbstractInflation, FieldSamplingInflation, as_inflation, inflate
-from ...ensemble.localisation import Localisation, checked_localisation, reach
+from ...ensemble.localisation import Localisation, checked_localisation
+from ...ensemble.neighbours import Neighbours, each_coordinate, reach, weighted_sums
 from ...ensemble.rotation import rotate, unimodal
-from ...ensemble.transform import each_coordinate, local_transform
-from ...numerics import dot
+from ...ensemble.transform import local_transform
 from ...observations.gaussian_surrogate import GaussianSurrogate
 from ...observations.noise import AbstractNoise, AutoNoise, as_noise
 from ...samplers.marginal_flow import marginal_flow
@@ -39,7 +39,7 @@ from ..base import AbstractKalmanAnalysis
 from ..decorrelation import decorrelated
 from ..outcome import Outcome
 from ..predict import Predicted
-from .kalman_moves import Surrogate, surrogate
+from .kalman_moves import Surrogate, local_surrogate
 from .kernel_width import AbstractKernelWidth, as_kernel_width
 from .likelihood_split import AbstractLikelihoodSplit, as_split, coordinate_features
 from .spread_correction import FieldSpreadCorrection
@@ -89,6 +89,7 @@ class LEnKPF(AbstractKalmanAnalysis):
         converter=as_inflation, kw_only=True, default_factory=FieldSamplingInflation
     )
     noise: AbstractNoise = eqx.field(converter=as_noise, kw_only=True, default_factory=AutoNoise)
+    independent: ClassVar[bool] = True
 
     def __check_init__(self) -> None:
         """Check the numbers."""
@@ -99,13 +100,13 @@ class LEnKPF(AbstractKalmanAnalysis):
         """Correct spread, move by every share, weigh, choose one, draw, rotate, inflate."""
         n, d = forecast.members.shape
         forecast = decorrelated(forecast)
-        taper = self.localisation.taper(d, forecast.y.shape[0], forecast.members.dtype)
-        reached = reach(taper, forecast.measured)  # 0 where no measurement reaches
+        near = self.localisation.near(d, forecast.y.shape[0], forecast.members.dtype)
+        reached = reach(near, forecast.measured)  # 0 where no measurement reaches
         forecast = self.spread_correction(forecast, reached)
-        measurement = surrogate(forecast, self.gaussian_surrogate)
+        measurement = local_surrogate(forecast, self.gaussian_surrogate)
         shares = like(forecast.members, self.kalman_share.shares)
-        moved, freedom = local_moves(forecast, measurement, taper, shares)
-        chosen = self._split(forecast, moved, shares, taper)
+        moved, freedom = local_moves(forecast, measurement, near, shares)
+        chosen = self._split(forecast, moved, shares, near)
         ess = kde.effective_sample_size(chosen.log_weights)  # [d]
         # in one dimension: each coordinate has a density of its own. A fixed width is one number
         widths = jnp.broadcast_to(self.kernel_width(n, 1, 1 - ess / forecast.count), ess.shape)
@@ -121,17 +122,17 @@ class LEnKPF(AbstractKalmanAnalysis):
         forecast: Predicted,
         moved: Float[Array, "g n d"],
         shares: Float[Array, " g"],
-        taper: Float[Array, "d m"],
+        near: tuple[Neighbours, ...],
     ) -> LocalSplit:
         """Compare the posteriors of all shares, and take one for all coordinates."""
-        weigh = jax.vmap(lambda x, g: local_weights(forecast, x, (1 - g) * taper))
+        weigh = jax.vmap(lambda x, g: local_weights(forecast, x, near, 1 - g))
         log_weights = weigh(moved, shares)
         ess = kde.effective_sample_size(log_weights)  # [g d]
         # the budget is for one coordinate, as its flow is its own: the mean over all of them
         spent = jnp.mean(_excess(ess, forecast), axis=1)
         # differences are judged by the noise of a neighbourhood: its size takes the place of d
-        among = self.localisation.among_state(taper.shape[0], taper.dtype)
-        sampling_noise = jnp.mean(jnp.sum(among, axis=1)) * spent
+        size = self.localisation.neighbourhood_size(moved.shape[2], moved.dtype)
+        sampling_noise = size * spent
         features = coordinate_features(moved, log_weights)
         taken = self.kalman_share.choose(features, sampling_noise, spent)
         return LocalSplit(moved[taken], log_weights[taken])
@@ -147,7 +148,7 @@ class LocalSplit(NamedTuple):
 def local_moves(
     forecast: Predicted,
     measurement: Surrogate,
-    taper: Float[Array, "d m"],
+    near: tuple[Neighbours, ...],
     shares: Float[Array, " g"],
 ) -> tuple[Float[Array, "g n d"], Float[Array, " d"]]:
     """Return the members after every Kalman share, and each coordinate's degrees of freedom.
@@ -155,33 +156,37 @@ def local_moves(
     Args:
         forecast: members and predictions.
         measurement: y and R as the gain sees them.
-        taper: weight of every measurement for every coordinate.
+        near: the measurements near every coordinate, and their weights.
         shares: g.
     """
-    members, variances = forecast.members, jnp.diagonal(measurement.noise)
+    members, variances = forecast.members, measurement.noise
     innovation = forecast._replace(y=measurement.y).mean_innovation
     moved, freedom = local_transform(
-        forecast.anomalies, forecast.deviations, innovation, taper, variances, shares
+        forecast.anomalies, forecast.deviations, innovation, near, variances, shares
     )
     return jnp.mean(members, axis=0)[None, None] + moved, freedom
 
 
 def local_weights(
-    forecast: Predicted, members: Float[Array, "n d"], taper: Float[Array, "d m"]
+    forecast: Predicted,
+    members: Float[Array, "n d"],
+    near: tuple[Neighbours, ...],
+    rest: Scalar | float,
 ) -> Float[Array, "d n"]:
     """Return the normalised log-weights of moved members for every coordinate.
 
     Args:
         forecast: what they come from.
         members: after the Kalman share.
-        taper: weight of every measurement for every coordinate, times the share that is left.
+        near: the measurements near every coordinate, and their weights.
+        rest: the share of the log-likelihood that is left, 1 - g.
     """
     # the old predictions stay behind unused: log_components predicts anew
     densities = forecast._replace(members=members).log_components()
     # relative to the likeliest member: a far measurement must not cost the differences their digits
     densities = densities - jnp.max(densities, axis=0, keepdims=True)
-    total = jnp.where(forecast.alive[None], dot(taper, densities.T), -jnp.inf)
-    return jax.nn.log_softmax(total, axis=1)
+    total = rest * weighted_sums(near, densities.T)
+    return jax.nn.log_softmax(jnp.where(forecast.alive[None], total, -jnp.inf), axis=1)
 
 
 def _excess(ess: Float[Array, "*d"], forecast: Predicted) -> Float[Array, "*d"]:
