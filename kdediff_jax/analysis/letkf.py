@@ -73,7 +73,14 @@ class LETKF(AbstractKalmanAnalysis):
             whole,
         )
         analysis = jnp.mean(members, axis=0, keepdims=True) + moved[0]
-        analysis = inflate(analysis, self.inflation(freedom, n)[None])
-        angle = like(members, self.rotation_angle) * reach(near, forecast.measured)
-        analysis = rotate(key, analysis, angle)
-        return Outcome(analysis, jnp.mean(analysis, axis=0), like(analysis, n), forecast.alive)
+        reached = reach(near, forecast.measured)  # 0 where no measurement reaches
+        factor = jnp.where(reached > 0, self.inflation(freedom, n), 1)
+        analysis = inflate(analysis, factor[None])
+        analysis = rotate(key, analysis, like(members, self.rotation_angle) * reached)
+        return Outcome(
+            analysis,
+            jnp.mean(analysis, axis=0),
+            like(analysis, n),
+            forecast.alive,
+            num_unreached=jnp.sum(reached == 0),
+        )

@@ -102,7 +102,7 @@ class LEnKPF(AbstractKalmanAnalysis):
         forecast = decorrelated(forecast)
         near = self.localisation.near(d, forecast.y.shape[0], forecast.members.dtype)
         reached = reach(near, forecast.measured)  # 0 where no measurement reaches
-        forecast = self.spread_correction(forecast, reached)
+        forecast = self.spread_correction(forecast, near, reached)
         measurement = local_surrogate(forecast, self.gaussian_surrogate)
         shares = like(forecast.members, self.kalman_share.shares)
         moved, freedom = local_moves(forecast, measurement, near, shares)
@@ -113,9 +113,14 @@ class LEnKPF(AbstractKalmanAnalysis):
         drawn = each_coordinate(marginal_flow, chosen.members.T, chosen.log_weights, widths).T
         turned = reached * unimodal(drawn, self.mode_separation)  # a rotation would merge modes
         drawn = rotate(key, drawn, like(drawn, self.rotation_angle) * turned)
-        factor = self.inflation(freedom, n, _excess(ess, forecast))
-        mean = jnp.mean(drawn, axis=0)
-        return Outcome(inflate(drawn, factor[None]), mean, jnp.mean(ess), forecast.alive)
+        factor = jnp.where(reached > 0, self.inflation(freedom, n, _excess(ess, forecast)), 1)
+        return Outcome(
+            inflate(drawn, factor[None]),
+            jnp.mean(drawn, axis=0),
+            jnp.mean(ess),
+            forecast.alive,
+            num_unreached=jnp.sum(reached == 0),
+        )
 
     def _split(
         self,

@@ -34,11 +34,13 @@ import jax.numpy as jnp
 from ..._checks import positive
 from ..._typing import Array, Float, Number, Scalar, like, tunable
 from ...ensemble.inflation import inflate
+from ...ensemble.neighbours import Neighbours, weighted_sums
 from ...numerics import dot, root_of_rows, solve_lower
 from ..predict import Predicted
 from .innovation import (
     componentwise_innovation,
     joint_innovation,
+    local_surprise_factor,
     probable_factor,
     surprise_factor,
     without_surprises,
@@ -106,6 +108,8 @@ class FieldSpreadCorrection(eqx.Module):
     log_spread_std: Number = tunable(0.5)
     component_threshold: Number = tunable(4.0)
     largest_factor: Number = tunable(10.0)
+    outlier_threshold: Number = tunable(4.0)
+    odds: Number = tunable(20.0)
 
     def __check_init__(self) -> None:
         """Check the numbers."""
@@ -113,20 +117,30 @@ class FieldSpreadCorrection(eqx.Module):
         positive("component_threshold", self.component_threshold)
         positive("largest_factor", self.largest_factor)
 
-    def __call__(self, forecast: Predicted, reach: Float[Array, " d"]) -> Predicted:
+    def __call__(
+        self, forecast: Predicted, near: tuple[Neighbours, ...], reach: Float[Array, " d"]
+    ) -> Predicted:
         """Return the forecast with its spread corrected about its mean.
 
         Args:
             forecast: to correct.
+            near: the measurements near every coordinate.
             reach: largest weight that a measurement has for each coordinate, 0 to 1: nothing is
                 known far from every measurement.
         """
         deviations = forecast.deviations
         variance = jnp.sum(deviations**2, axis=0) / (deviations.shape[0] - 1)
         seen = componentwise_innovation(forecast.mean_innovation, variance, forecast.noise_variance)
+        here = seen._replace(weights=forecast.measured.astype(variance.dtype))
+        factor = local_surprise_factor(here, near, self.outlier_threshold, self.largest_factor)
+        factor = 1 + reach * (factor - 1)
+        widened = inflate(forecast.members, factor[None])
+        gain = weighted_sums(near, _evidence_gain(forecast, widened)[:, None])[:, 0]
+        lost = (gain > jnp.log(like(gain, self.odds))) & (not forecast.error_model.regressed)
         sound = without_surprises(seen, forecast.measured, self.component_threshold)
         common = probable_factor(sound, self.log_spread_std, self.largest_factor)
-        return forecast.at(inflate(forecast.members, 1 + reach[None] * (common - 1)))
+        factor = jnp.where(lost, factor, 1) * (1 + reach * (common - 1))
+        return forecast.at(inflate(forecast.members, factor[None]))
 
 
 def _likelier(forecast: Predicted, widened: Float[Array, "n d"], odds: Scalar) -> Array:
@@ -144,6 +158,17 @@ def _likelier(forecast: Predicted, widened: Float[Array, "n d"], odds: Scalar) -
     before, after = evidence(forecast), evidence(forecast._replace(members=widened))
     gain = jnp.sum(after - before)
     return jnp.any(before == least) | (gain > jnp.log(like(gain, odds)))
+
+
+def _evidence_gain(forecast: Predicted, widened: Float[Array, "n d"]) -> Float[Array, " m"]:
+    """Return by how much widened members make each component likelier, as a logarithm."""
+    least = 0.1 * jnp.finfo(widened.dtype).min / forecast.y.shape[0]
+
+    def evidence(points: Predicted) -> Float[Array, " m"]:
+        densities = jnp.where(points.alive[:, None], points.log_components(), -jnp.inf)
+        return jnp.maximum(jax.nn.logsumexp(densities, axis=0), least)
+
+    return evidence(forecast._replace(members=widened)) - evidence(forecast)
 
 
 def _linear_in(
