@@ -7,6 +7,7 @@ from typing import Any, TypeAlias, TypeVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 __all__ = ["Array", "Bool", "Float", "Int", "Key", "Number", "Scalar", "as_leaf", "like", "tunable"]
@@ -56,7 +57,7 @@ def numbers_to_leaves(tree: T) -> T:
 
 def _known(value: Any) -> Array:
     """Return numbers as an array whose values checks can see, also inside `jit`."""
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value)):
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(value)):
         return jnp.asarray(value)
     with jax.ensure_compile_time_eval():
         return jnp.asarray(value)

@@ -82,5 +82,5 @@ class LETKF(AbstractKalmanAnalysis):
             jnp.mean(analysis, axis=0),
             like(analysis, n),
             forecast.alive,
-            num_unreached=jnp.sum(reached == 0),
+            num_unreached=jnp.sum(reached == 0, dtype=jnp.int32),
         )

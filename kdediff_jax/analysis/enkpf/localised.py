@@ -18,7 +18,7 @@ coordinate's weights are the global ones.
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -26,12 +26,13 @@ import jax.numpy as jnp
 
 from ... import kde
 from ..._checks import positive
-from ..._typing import Array, Float, Key, Number, Scalar, like, tunable
+from ..._typing import Array, Bool, Float, Int, Key, Number, Scalar, like, tunable
 from ...ensemble.inflation import AbstractInflation, FieldSamplingInflation, as_inflation, inflate
 from ...ensemble.localisation import Localisation, checked_localisation
-from ...ensemble.neighbours import Neighbours, each_coordinate, reach, weighted_sums
+from ...ensemble.neighbours import Neighbours, each_neighbourhood, reach
 from ...ensemble.rotation import rotate, unimodal
 from ...ensemble.transform import local_transform
+from ...numerics import dot
 from ...observations.gaussian_surrogate import GaussianSurrogate
 from ...observations.noise import AbstractNoise, AutoNoise, as_noise
 from ...samplers.marginal_flow import marginal_flow
@@ -106,11 +107,10 @@ class LEnKPF(AbstractKalmanAnalysis):
         measurement = local_surrogate(forecast, self.gaussian_surrogate)
         shares = like(forecast.members, self.kalman_share.shares)
         moved, freedom = local_moves(forecast, measurement, near, shares)
-        chosen = self._split(forecast, moved, shares, near)
-        ess = kde.effective_sample_size(chosen.log_weights)  # [d]
-        # in one dimension: each coordinate has a density of its own. A fixed width is one number
-        widths = jnp.broadcast_to(self.kernel_width(n, 1, 1 - ess / forecast.count), ess.shape)
-        drawn = each_coordinate(marginal_flow, chosen.members.T, chosen.log_weights, widths).T
+        densities = relative_densities(forecast, moved)
+        taken = self._choose(forecast, moved, densities, shares, near)
+        share = jnp.take(shares, taken)
+        drawn, ess = self._draw(forecast, moved[taken], densities[:, taken], share, near)
         turned = reached * unimodal(drawn, self.mode_separation)  # a rotation would merge modes
         drawn = rotate(key, drawn, like(drawn, self.rotation_angle) * turned)
         factor = jnp.where(reached > 0, self.inflation(freedom, n, _excess(ess, forecast)), 1)
@@ -119,35 +119,54 @@ class LEnKPF(AbstractKalmanAnalysis):
             jnp.mean(drawn, axis=0),
             jnp.mean(ess),
             forecast.alive,
-            num_unreached=jnp.sum(reached == 0),
+            num_unreached=jnp.sum(reached == 0, dtype=jnp.int32),
         )
 
-    def _split(
+    def _choose(
         self,
         forecast: Predicted,
         moved: Float[Array, "g n d"],
+        densities: Float[Array, "m g n"],
         shares: Float[Array, " g"],
         near: tuple[Neighbours, ...],
-    ) -> LocalSplit:
-        """Compare the posteriors of all shares, and take one for all coordinates."""
-        weigh = jax.vmap(lambda x, g: local_weights(forecast, x, near, 1 - g))
-        log_weights = weigh(moved, shares)
-        ess = kde.effective_sample_size(log_weights)  # [g d]
+    ) -> Int[Array, ""]:
+        """Compare the posteriors of all shares, and return the index of one for all coordinates."""
+
+        def compare(near: Neighbours, members: Float[Array, "g n"]) -> tuple[Array, Array]:
+            log_weights = local_weights(near, densities, 1 - shares, forecast.alive)
+            features = coordinate_features(members[:, :, None], log_weights[:, None])
+            return kde.effective_sample_size(log_weights), features
+
+        ess, features = each_neighbourhood(compare, near, jnp.moveaxis(moved, 2, 0))
         # the budget is for one coordinate, as its flow is its own: the mean over all of them
-        spent = jnp.mean(_excess(ess, forecast), axis=1)
+        spent = jnp.mean(_excess(ess, forecast), axis=0)
         # differences are judged by the noise of a neighbourhood: its size takes the place of d
         size = self.localisation.neighbourhood_size(moved.shape[2], moved.dtype)
-        sampling_noise = size * spent
-        features = coordinate_features(moved, log_weights)
-        taken = self.kalman_share.choose(features, sampling_noise, spent)
-        return LocalSplit(moved[taken], log_weights[taken])
+        estimates = jnp.moveaxis(features, 0, 1).reshape(shares.shape[0], -1)
+        return self.kalman_share.choose(estimates, size * spent, spent)
 
+    def _draw(
+        self,
+        forecast: Predicted,
+        members: Float[Array, "n d"],
+        densities: Float[Array, "m n"],
+        share: Scalar,
+        near: tuple[Neighbours, ...],
+    ) -> tuple[Float[Array, "n d"], Float[Array, " d"]]:
+        """Return the members, each coordinate moved to its weighted mixture, and its ESS."""
+        n = members.shape[0]
 
-class LocalSplit(NamedTuple):
-    """Members moved by the share taken, and the weights of each coordinate."""
+        def flow(near: Neighbours, column: Float[Array, " n"]) -> tuple[Array, Scalar]:
+            (log_weights,) = local_weights(
+                near, densities[:, None], 1 - share[None], forecast.alive
+            )
+            ess = kde.effective_sample_size(log_weights)
+            # in one dimension: each coordinate has a density of its own
+            width = self.kernel_width(n, 1, 1 - ess / forecast.count)
+            return marginal_flow(column, log_weights, width), ess
 
-    members: Float[Array, "n d"]
-    log_weights: Float[Array, "d n"]
+        drawn, ess = each_neighbourhood(flow, near, members.T)
+        return drawn.T, ess
 
 
 def local_moves(
@@ -172,26 +191,37 @@ def local_moves(
     return jnp.mean(members, axis=0)[None, None] + moved, freedom
 
 
+def relative_densities(forecast: Predicted, moved: Float[Array, "g n d"]) -> Float[Array, "m g n"]:
+    """Return log p(y_k | x_i) of the members after every share, relative to the likeliest member.
+
+    A far measurement must not cost the differences their digits.
+    """
+
+    def of(members: Float[Array, "n d"]) -> Float[Array, "n m"]:
+        # the old predictions stay behind unused: log_components predicts anew
+        densities = forecast._replace(members=members).log_components()
+        return densities - jnp.max(densities, axis=0, keepdims=True)
+
+    return jnp.transpose(jax.vmap(of)(moved), (2, 0, 1))
+
+
 def local_weights(
-    forecast: Predicted,
-    members: Float[Array, "n d"],
-    near: tuple[Neighbours, ...],
-    rest: Scalar | float,
-) -> Float[Array, "d n"]:
-    """Return the normalised log-weights of moved members for every coordinate.
+    near: Neighbours,
+    densities: Float[Array, "m g n"],
+    rest: Float[Array, " g"],
+    alive: Bool[Array, " n"],
+) -> Float[Array, "g n"]:
+    """Return the normalised log-weights of the members for one coordinate.
 
     Args:
-        forecast: what they come from.
-        members: after the Kalman share.
-        near: the measurements near every coordinate, and their weights.
-        rest: the share of the log-likelihood that is left, 1 - g.
+        near: the measurements near it, and their weights.
+        densities: log p(y_k | x_i) of every measurement, for every share.
+        rest: the part of the log-likelihood that each share leaves, 1 - g.
+        alive: members that take part.
     """
-    # the old predictions stay behind unused: log_components predicts anew
-    densities = forecast._replace(members=members).log_components()
-    # relative to the likeliest member: a far measurement must not cost the differences their digits
-    densities = densities - jnp.max(densities, axis=0, keepdims=True)
-    total = rest * weighted_sums(near, densities.T)
-    return jax.nn.log_softmax(jnp.where(forecast.alive[None], total, -jnp.inf), axis=1)
+    listed = near.of(densities)
+    total = dot(near.weights[None], listed.reshape(listed.shape[0], -1)).reshape(listed.shape[1:])
+    return jax.nn.log_softmax(jnp.where(alive[None], rest[:, None] * total, -jnp.inf), axis=1)
 
 
 def _excess(ess: Float[Array, "*d"], forecast: Predicted) -> Float[Array, "*d"]:
