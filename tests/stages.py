@@ -11,9 +11,7 @@ from kdediff_jax.analysis.predict import predict
 from kdediff_jax.observations.noise import as_noise
 
 UNDOUBTED = kd.SpreadCorrection(0.0, jnp.inf)  # the forecast's spread is right
-CERTAIN = kd.FieldSpreadCorrection(
-    log_spread_std=0.0, outlier_threshold=jnp.inf
-)  # of a whole field
+CERTAIN = kd.FieldSpreadCorrection(log_spread_std=0.0)  # that of a whole field
 
 
 def predicted(observation, members, y, *, noise="auto", alive=None, seed=0):

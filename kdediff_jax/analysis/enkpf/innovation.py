@@ -12,7 +12,6 @@ import jax.numpy as jnp
 from jax.scipy.special import erf
 
 from ..._typing import Array, Bool, Float, Scalar, like
-from ...ensemble.neighbours import Neighbours, each_neighbourhood
 from ...numerics import bisect_root, cholesky, dot, eigh, solve_lower
 
 HALVINGS = 14  # of a bracket of log factors: to a thousandth
@@ -94,40 +93,6 @@ def probable_factor(
         return 0.5 * jnp.sum(seen.weights * each) * like(u, log_spread_std) ** 2 - u
 
     return jnp.exp(0.5 * bisect_root(pull, -bound, bound, HALVINGS))
-
-
-def local_surprise_factor(
-    seen: Innovation,
-    near: tuple[Neighbours, ...],
-    threshold: Scalar | float,
-    largest: Scalar | float,
-) -> Float[Array, " d"]:
-    r"""Return the same for every coordinate, from the components near it, by their taper w_k.
-
-    A sound forecast's D = sum_k w_k z_k^2 / (1 + lambda_k) has mean sum w_k, variance 2 sum w_k^2.
-
-    Args:
-        seen: of every component by itself; weights 0 where nothing is measured.
-        near: the components near every coordinate.
-        threshold: standard deviations above the mean.
-        largest: bound of f.
-    """
-
-    def factor(near: Neighbours) -> Scalar:
-        values, squares = near.of(seen.values), near.of(seen.squares)
-        weights = near.weights * near.of(seen.weights)
-        spread = jnp.sqrt(2 * jnp.sum(weights**2))
-        bound = jnp.sum(weights) + like(weights, threshold) * spread
-
-        def surprise(log_factor: Array) -> Array:
-            each = squares / (1 + jnp.exp(2 * log_factor) * values)
-            return jnp.sum(weights * each) - bound
-
-        none = jnp.zeros_like(bound)
-        found = bisect_root(surprise, none, jnp.log(like(bound, largest)), HALVINGS)
-        return jnp.exp(jnp.where(surprise(none) > 0, found, 0))
-
-    return each_neighbourhood(factor, near)
 
 
 def surprise_factor(

@@ -103,7 +103,7 @@ class LEnKPF(AbstractKalmanAnalysis):
         forecast = decorrelated(forecast)
         near = self.localisation.near(d, forecast.y.shape[0], forecast.members.dtype)
         reached = reach(near, forecast.measured)  # 0 where no measurement reaches
-        forecast = self.spread_correction(forecast, near, reached)
+        forecast = self.spread_correction(forecast, reached)
         measurement = local_surrogate(forecast, self.gaussian_surrogate)
         shares = like(forecast.members, self.kalman_share.shares)
         moved, freedom = local_moves(forecast, measurement, near, shares)

@@ -20,10 +20,6 @@ odds against a lost filter,
 
     sum_k log [ mean_i p(y_k | wide x_i) / mean_i p(y_k | x_i) ] > log(odds).
 
-In a localised filter every coordinate's neighbourhood is judged by itself, D and the witness being
-sums over the measurements near it, weighted by the taper: a lost region stays lost, and grows, while
-the rest of a large field is sound. It is widened by little in a cycle, and found again over some.
-
 An h that is a regression on the members cannot witness: it is not known where they would be moved.
 Componentwise (a composite likelihood, Varin, Reid and Firth 2011) as few members can estimate a
 density in one dimension, not in twenty.
@@ -38,14 +34,11 @@ import jax.numpy as jnp
 from ..._checks import positive
 from ..._typing import Array, Float, Number, Scalar, like, tunable
 from ...ensemble.inflation import inflate
-from ...ensemble.neighbours import Neighbours, weighted_sums
 from ...numerics import dot, root_of_rows, solve_lower
 from ..predict import Predicted
 from .innovation import (
-    Innovation,
     componentwise_innovation,
     joint_innovation,
-    local_surprise_factor,
     probable_factor,
     surprise_factor,
     without_surprises,
@@ -97,20 +90,14 @@ class SpreadCorrection(eqx.Module):
 
 
 class FieldSpreadCorrection(eqx.Module):
-    """Corrects the spread of a whole field, and widens it where it is lost.
+    """Scales the spread of a whole field by the most probable factor.
 
     Args:
         log_spread_std: s, standard deviation of log f^2 before the innovation is seen; 0 for a
             spread that is never doubted.
         component_threshold: standard deviations above what chi-square allows one component, beyond
             which it does not speak of the common factor.
-        largest_factor: common to all anomalies, and of its inverse.
-        outlier_threshold: a coordinate is widened where D of the measurements near it is more than
-            this many standard deviations above what chi-square allows and the second witness
-            agrees; infinity for never.
-        odds: against a lost neighbourhood.
-        largest_widening: of a neighbourhood in one cycle: what is lost is found again over some of
-            them, and a model that is thrown far from its attractor may not come back.
+        largest_factor: of the anomalies, and of its inverse.
 
     Raises:
         ValueError: a number out of range.
@@ -119,79 +106,46 @@ class FieldSpreadCorrection(eqx.Module):
     log_spread_std: Number = tunable(0.5)
     component_threshold: Number = tunable(4.0)
     largest_factor: Number = tunable(10.0)
-    outlier_threshold: Number = tunable(4.0)
-    odds: Number = tunable(20.0)
-    largest_widening: Number = tunable(1.5)
 
     def __check_init__(self) -> None:
         """Check the numbers."""
         positive("log_spread_std", self.log_spread_std, zero=True)
         positive("component_threshold", self.component_threshold)
         positive("largest_factor", self.largest_factor)
-        positive("outlier_threshold", self.outlier_threshold, infinite=True)
-        positive("odds", self.odds)
-        positive("largest_widening", self.largest_widening)
 
-    def __call__(
-        self, forecast: Predicted, near: tuple[Neighbours, ...], reach: Float[Array, " d"]
-    ) -> Predicted:
+    def __call__(self, forecast: Predicted, reach: Float[Array, " d"]) -> Predicted:
         """Return the forecast with its spread corrected about its mean.
 
         Args:
             forecast: to correct.
-            near: the measurements near every coordinate.
             reach: largest weight that a measurement has for each coordinate, 0 to 1: nothing is
                 known far from every measurement.
         """
         deviations = forecast.deviations
         variance = jnp.sum(deviations**2, axis=0) / (deviations.shape[0] - 1)
-        seen = componentwise_innovation(forecast.mean_innovation, variance, forecast.noise_variance)
+        seen = componentwise_innovation(
+            forecast.mean_innovation, variance, forecast.noise_variance
+        )
         sound = without_surprises(seen, forecast.measured, self.component_threshold)
         common = probable_factor(sound, self.log_spread_std, self.largest_factor)
-        factor = 1 + reach * (common - 1)
-        factor = factor * self._widening(forecast, seen, near, reach)
-        return forecast.at(inflate(forecast.members, factor[None]))
-
-    def _widening(
-        self,
-        forecast: Predicted,
-        seen: Innovation,
-        near: tuple[Neighbours, ...],
-        reach: Float[Array, " d"],
-    ) -> Float[Array, " d"]:
-        """Return the factor of the anomalies of coordinates whose neighbourhood is lost, else 1."""
-        seen = seen._replace(weights=forecast.measured.astype(reach.dtype))
-        factor = local_surprise_factor(seen, near, self.outlier_threshold, self.largest_widening)
-        factor = 1 + reach * (factor - 1)
-        if forecast.error_model.regressed:
-            return jnp.ones_like(factor)
-        widened = inflate(forecast.members, factor[None])
-        gain = weighted_sums(near, _evidence_gain(forecast, widened)[:, None])[:, 0]
-        return jnp.where(gain > jnp.log(like(gain, self.odds)), factor, 1)
+        return forecast.at(inflate(forecast.members, 1 + reach[None] * (common - 1)))
 
 
 def _likelier(forecast: Predicted, widened: Float[Array, "n d"], odds: Scalar) -> Array:
     """Return whether widened members make the measurement likelier by more than the odds.
 
-    Where no member allows a component at all, nothing can speak against widening.
+    Where no member allows the measurement at all, nothing can speak against widening. A missing
+    component has the same evidence, log n, before and after.
     """
-    return jnp.sum(_evidence_gain(forecast, widened)) > jnp.log(like(widened, odds))
-
-
-def _evidence_gain(forecast: Predicted, widened: Float[Array, "n d"]) -> Float[Array, " m"]:
-    """Return log of mean_i p(y_k | wide x_i) / mean_i p(y_k | x_i) of every component.
-
-    It is 0 for a missing component, and as large as a number can be (infinite sums are none) where
-    no member allows the component.
-    """
-    largest = jnp.finfo(widened.dtype).max / (4 * forecast.y.shape[0])
+    least = jnp.finfo(widened.dtype).min / forecast.y.shape[0]  # finite: so is the components' sum
 
     def evidence(points: Predicted) -> Float[Array, " m"]:
         densities = jnp.where(points.alive[:, None], points.log_components(), -jnp.inf)
-        return jnp.maximum(jax.nn.logsumexp(densities, axis=0), -largest)
+        return jnp.maximum(jax.nn.logsumexp(densities, axis=0), least)
 
     before, after = evidence(forecast), evidence(forecast._replace(members=widened))
-    return jnp.where(before == -largest, largest, after - before)
+    gain = jnp.sum(after - before)
+    return jnp.any(before == least) | (gain > jnp.log(like(gain, odds)))
 
 
 def _linear_in(
