@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from .._checks import positive
 from .._typing import Key, Number, like, tunable
-from ..ensemble.inflation import AbstractInflation, SamplingInflation, as_inflation, inflate
+from ..ensemble.inflation import Inflation, SamplingInflation, as_inflation, restore_spread
 from ..ensemble.localisation import Localisation, checked_localisation
 from ..ensemble.neighbours import reach
 from ..ensemble.rotation import rotate
@@ -46,7 +46,7 @@ class LETKF(AbstractKalmanAnalysis):
     """
 
     localisation: Localisation = eqx.field(converter=checked_localisation)
-    inflation: AbstractInflation = eqx.field(
+    inflation: Inflation = eqx.field(
         converter=as_inflation, kw_only=True, default_factory=SamplingInflation
     )
     rotation_angle: Number = tunable(0.0, kw_only=True)
@@ -74,8 +74,8 @@ class LETKF(AbstractKalmanAnalysis):
         )
         analysis = jnp.mean(members, axis=0, keepdims=True) + moved[0]
         reached = reach(near, forecast.measured)  # 0 where no measurement reaches
-        factor = jnp.where(reached > 0, self.inflation(freedom, n), 1)
-        analysis = inflate(analysis, factor[None])
+        wider = restore_spread(self.inflation, members, analysis, freedom)
+        analysis = jnp.where(reached[None] > 0, wider, analysis)
         analysis = rotate(key, analysis, like(members, self.rotation_angle) * reached)
         return Outcome(
             analysis,

@@ -27,7 +27,7 @@ import jax.numpy as jnp
 from ... import kde
 from ..._checks import positive
 from ..._typing import Array, Bool, Float, Int, Key, Number, Scalar, like, tunable
-from ...ensemble.inflation import AbstractInflation, FieldSamplingInflation, as_inflation, inflate
+from ...ensemble.inflation import FieldSamplingInflation, Inflation, as_inflation, restore_spread
 from ...ensemble.localisation import Localisation, checked_localisation
 from ...ensemble.neighbours import Neighbours, each_neighbourhood, reach
 from ...ensemble.rotation import rotate, unimodal
@@ -86,7 +86,7 @@ class LEnKPF(AbstractKalmanAnalysis):
     )
     rotation_angle: Number = tunable(0.9, kw_only=True)
     mode_separation: Number = tunable((3.0, 5.0), kw_only=True)
-    inflation: AbstractInflation = eqx.field(
+    inflation: Inflation = eqx.field(
         converter=as_inflation, kw_only=True, default_factory=FieldSamplingInflation
     )
     noise: AbstractNoise = eqx.field(converter=as_noise, kw_only=True, default_factory=AutoNoise)
@@ -99,7 +99,7 @@ class LEnKPF(AbstractKalmanAnalysis):
 
     def condition(self, key: Key, forecast: Predicted) -> Outcome:
         """Correct spread, move by every share, weigh, choose one, draw, rotate, inflate."""
-        n, d = forecast.members.shape
+        d = forecast.members.shape[1]
         forecast = decorrelated(forecast)
         near = self.localisation.near(d, forecast.y.shape[0], forecast.members.dtype)
         reached = reach(near, forecast.measured)  # 0 where no measurement reaches
@@ -113,9 +113,10 @@ class LEnKPF(AbstractKalmanAnalysis):
         drawn, ess = self._draw(forecast, moved[taken], densities[:, taken], share, near)
         turned = reached * unimodal(drawn, self.mode_separation)  # a rotation would merge modes
         drawn = rotate(key, drawn, like(drawn, self.rotation_angle) * turned)
-        factor = jnp.where(reached > 0, self.inflation(freedom, n, _excess(ess, forecast)), 1)
+        excess = _excess(ess, forecast)
+        wider = restore_spread(self.inflation, forecast.members, drawn, freedom, excess)
         return Outcome(
-            inflate(drawn, factor[None]),
+            jnp.where(reached[None] > 0, wider, drawn),
             jnp.mean(drawn, axis=0),
             jnp.mean(ess),
             forecast.alive,
