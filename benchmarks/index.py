@@ -240,6 +240,14 @@ BENCHMARKS = (
         "Skipping far tiles: measured, not kept",
     ),
     Benchmark(
+        "large_states",
+        "speed/large_states.py",
+        "Do time and memory of a localised analysis grow with the state alone, to a million?",
+        "20 min (with --quick 1 min)",
+        ("large_states.json", "large_states.png"),
+        "Large states",
+    ),
+    Benchmark(
         "scaling",
         "speed/scaling.py",
         "Do members spread over devices or processes give the same numbers?",

@@ -81,8 +81,11 @@ from .dynamics import Lorenz63 as Lorenz63
 from .dynamics import Lorenz96 as Lorenz96
 from .dynamics import RandomWalk as RandomWalk
 from .ensemble.inflation import AbstractInflation as AbstractInflation
+from .ensemble.inflation import AbstractRelaxation as AbstractRelaxation
 from .ensemble.inflation import ConstantInflation as ConstantInflation
 from .ensemble.inflation import FieldSamplingInflation as FieldSamplingInflation
+from .ensemble.inflation import RelaxationToPriorPerturbations as RelaxationToPriorPerturbations
+from .ensemble.inflation import RelaxationToPriorSpread as RelaxationToPriorSpread
 from .ensemble.inflation import SamplingInflation as SamplingInflation
 from .ensemble.localisation import Localisation as Localisation
 from .fields import Field as Field

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias, TypeVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 __all__ = ["Array", "Bool", "Float", "Int", "Key", "Number", "Scalar", "as_leaf", "like", "tunable"]
@@ -29,7 +30,7 @@ def as_leaf(value: Any) -> Any:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return _known(float(value))
     if isinstance(value, (list, tuple)) or type(value).__module__ == "numpy":
-        array = jnp.asarray(value)
+        array = _known(value)
         return array.astype(float) if jnp.issubdtype(array.dtype, jnp.integer) else array
     return value
 
@@ -54,7 +55,9 @@ def numbers_to_leaves(tree: T) -> T:
     return jax.tree.map(lambda leaf: _known(leaf) if isinstance(leaf, float) else leaf, tree)
 
 
-def _known(value: float) -> Array:
-    """Return a number as an array whose value checks can see, also inside `jit`."""
+def _known(value: Any) -> Array:
+    """Return numbers as an array whose values checks can see, also inside `jit`."""
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(value)):
+        return jnp.asarray(value)
     with jax.ensure_compile_time_eval():
         return jnp.asarray(value)

@@ -137,6 +137,7 @@ def report(cycles=50, **fields):
         ok=np.ones(cycles, bool),
         num_masked=np.zeros(cycles, int),
         num_gross_errors=np.zeros(cycles, int),
+        num_unreached=np.zeros(cycles, int),
         normalised_innovation=rng.chisquare(1, cycles),
         mean=np.ones((cycles, 2)),
     )

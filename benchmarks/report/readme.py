@@ -46,6 +46,7 @@ SECTIONS = (
     (tables_core.gpu_programs, "gpu_programs"),
     (tables_core.gpu_compiled, "gpu_compiled"),
     (tables_core.far_tiles, "far_tiles"),
+    (tables_speed.large_states, "large_states"),
     (tables_core.scaling, "scaling"),
     (tables_speed.cuthbert_filters, "cuthbert_filters"),
 )

@@ -146,3 +146,30 @@ def cuthbert_filters(record):
         tables.markdown_table(header, rows),
         made_by(record, "cuthbert_filters"),
     )
+
+
+def large_states(record):
+    """Localised analyses of up to a million coordinates."""
+    rows = [
+        [
+            row["filter"],
+            f"{row['d']:,}",
+            f"{row['seconds']:.2f}",
+            f"{1e6 * row['seconds'] / row['d']:.0f}",
+            f"{row['peak MiB']:,.0f}",
+            f"{row['first call'] - row['seconds']:.1f}",
+            f"{row['list seconds']:.1f}",
+        ]
+        for row in record["rows"]
+    ]
+    heads = ("filter", "coordinates", "seconds", "microseconds a coordinate", "MiB of the process")
+    settings = settings_of(record)
+    return section(
+        "Large states",
+        f"One localised analysis of {settings['members']} members, every coordinate measured, a "
+        f"radius of {settings['radius']:g} sites on a ring: lists of "
+        f"{record['rows'][0]['neighbours']} measurements a coordinate.",
+        tables.markdown_table([*heads, "compile, s", "lists, s"], rows),
+        "![Time and memory against the number of coordinates](results/large_states.png)",
+        made_by(record, "large_states"),
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -162,6 +163,7 @@ class AbstractKalmanAnalysis(AbstractPairedAnalysis):
 
     Attributes:
         noise: where h and R come from, see `kdediff_jax.observations.noise`.
+        independent: whether the scheme uses the diagonal alone of an R that has to be estimated.
         gross_error: a component of the measurement further than this many standard deviations
             sqrt(P_hh + R) from the mean prediction is left out; infinity for never. The default is
             far beyond what a filter that has lost its track is from the truth, and far within what
@@ -169,6 +171,7 @@ class AbstractKalmanAnalysis(AbstractPairedAnalysis):
     """
 
     noise: eqx.AbstractVar[AbstractNoise]
+    independent: ClassVar[bool] = False
     gross_error: Number = eqx.field(converter=as_leaf, kw_only=True, default=100.0)
 
     def __check_init__(self) -> None:
@@ -195,7 +198,9 @@ class AbstractKalmanAnalysis(AbstractPairedAnalysis):
         """Predict the measurement, then condition on it."""
         predict_key, draw_key = jax.random.split(key)
         far = self.safeguards.far_member
-        predicted = predict(predict_key, forecast, alive, y, observation, t, self.noise, far)
+        predicted = predict(
+            predict_key, forecast, alive, y, observation, t, self.noise, far, self.independent
+        )
         return self._in_own_units(draw_key, predicted)
 
     def analyse_pairs(
@@ -209,7 +214,9 @@ class AbstractKalmanAnalysis(AbstractPairedAnalysis):
         """Estimate h and R from the pairs, then condition on the measurement."""
         far = self.safeguards.far_member
         density = self.noise.density
-        predicted = predict_from_pairs(forecast, alive, simulated, y, density, far)
+        predicted = predict_from_pairs(
+            forecast, alive, simulated, y, density, far, self.independent
+        )
         return self._in_own_units(key, predicted)
 
     def _in_own_units(self, key: Key, forecast: Predicted) -> Outcome:

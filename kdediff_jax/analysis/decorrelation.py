@@ -28,9 +28,9 @@ def decorrelated(forecast: Predicted) -> Predicted:
     model = forecast.error_model
     if not model.correlated:
         return forecast
-    noise, identity = forecast.noise, jnp.eye(forecast.y.shape[0], dtype=forecast.y.dtype)
+    noise, one = forecast.noise, jnp.ones_like(forecast.y)
     # missing components are apart in R, and so in its root: they mix with none
-    (root,) = apply_spectral(_inverse_root, noise, (identity,))
+    (root,) = apply_spectral(_inverse_root, noise, (jnp.diag(one),))
     known, measured = split_missing(forecast.y)
 
     def predict(points: Array) -> Array:
@@ -39,7 +39,7 @@ def decorrelated(forecast: Predicted) -> Predicted:
     return forecast._replace(
         predictions=dot(forecast.predictions, root),
         y=jnp.where(measured, dot(root, known), jnp.nan),
-        error_model=model._replace(predict=predict, covariance=identity, correlated=False),
+        error_model=model._replace(predict=predict, covariance=one, correlated=False),
     )
 
 

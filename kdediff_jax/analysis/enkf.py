@@ -8,10 +8,16 @@ from __future__ import annotations
 import equinox as eqx
 import jax.numpy as jnp
 
-from .._typing import Key, like
+from .._typing import Array, Float, Key, Scalar, like
 from ..ensemble.covariance import whole_ensemble
-from ..ensemble.gains import centred_perturbations, degrees_of_freedom, stochastic_step
-from ..ensemble.inflation import AbstractInflation, ConstantInflation, as_inflation, inflate
+from ..ensemble.gains import (
+    centred_normals,
+    centred_perturbations,
+    degrees_of_freedom,
+    step_of_few,
+    stochastic_step,
+)
+from ..ensemble.inflation import ConstantInflation, Inflation, as_inflation, restore_spread
 from ..observations.noise import AbstractNoise, AutoNoise, as_noise
 from .base import AbstractKalmanAnalysis
 from .outcome import Outcome
@@ -25,9 +31,11 @@ class EnKF(AbstractKalmanAnalysis):
 
         x_i + P_xh (P_hh + R)^{-1} (y + e_i - h(x_i)),      e_i ~ N(0, R), centred.
 
+    Fewer members than measurements make it a system of N unknowns: O(N^2 m + N^3).
+
     Args:
         inflation: factor of the analysis anomalies (1 switches it off), or a rule such as
-            `SamplingInflation()`, which chooses it every cycle.
+            `SamplingInflation()`, which chooses it every cycle, or `RelaxationToPriorSpread()`.
         noise: where h and R come from: "auto" (stated by the observation, else replicates),
             "known", "sampled" (replicates), "pairs" (one simulated measurement per member, as the
             paper's EnKF), or a rule, see `kdediff_jax.observations.noise`.
@@ -37,19 +45,35 @@ class EnKF(AbstractKalmanAnalysis):
         TypeError: (when called) noise="known" with an observation that does not state h and R.
     """
 
-    inflation: AbstractInflation = eqx.field(
+    inflation: Inflation = eqx.field(
         converter=as_inflation, kw_only=True, default_factory=ConstantInflation
     )
     noise: AbstractNoise = eqx.field(converter=as_noise, kw_only=True, default_factory=AutoNoise)
 
     def condition(self, key: Key, forecast: Predicted) -> Outcome:
         """Move every member by the ensemble's own Kalman gain."""
-        n, noise = forecast.members.shape[0], forecast.noise
-        covariances = whole_ensemble(forecast.anomalies, forecast.deviations)
-        perturbation = centred_perturbations(key, n, noise)
-        perturbation = jnp.where(forecast.measured[None], perturbation, 0)
-        step, _ = stochastic_step(covariances, forecast.innovations, perturbation, noise)
-        factor = self.inflation(degrees_of_freedom(covariances.signal[0], noise), n)
-        analysis = inflate(forecast.members + step, factor)
-        ess = like(analysis, n)
+        members, m = forecast.members, forecast.y.shape[0]
+        few = members.shape[0] < m
+        step, freedom = (_step_of_few if few else _step)(key, forecast)
+        analysis = restore_spread(self.inflation, members, members + step, freedom)
+        ess = like(analysis, members.shape[0])
         return Outcome(analysis, jnp.mean(analysis, axis=0), ess, forecast.alive)
+
+
+def _step(key: Key, forecast: Predicted) -> tuple[Float[Array, "n d"], Scalar]:
+    """Return the members' steps and the degrees of freedom, by a system of m unknowns."""
+    noise = forecast.noise
+    covariances = whole_ensemble(forecast.anomalies, forecast.deviations)
+    perturbation = centred_perturbations(key, forecast.members.shape[0], noise)
+    perturbation = jnp.where(forecast.measured[None], perturbation, 0)
+    step, _ = stochastic_step(covariances, forecast.innovations, perturbation, noise)
+    return step, degrees_of_freedom(covariances.signal[0], noise)
+
+
+def _step_of_few(key: Key, forecast: Predicted) -> tuple[Float[Array, "n d"], Scalar]:
+    """Return the same by a system of N unknowns."""
+    n, m = forecast.predictions.shape
+    perturbation = centred_normals(key, n, m, forecast.y.dtype)
+    perturbation = jnp.where(forecast.measured[None], perturbation, 0)
+    pull = forecast.whitened(forecast.innovations) + perturbation
+    return step_of_few(forecast.anomalies, forecast.whitened(forecast.deviations), pull)

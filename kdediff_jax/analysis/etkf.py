@@ -10,10 +10,9 @@ import jax.numpy as jnp
 
 from .._checks import positive
 from .._typing import Key, Number, like, tunable
-from ..ensemble.inflation import AbstractInflation, SamplingInflation, as_inflation
+from ..ensemble.inflation import Inflation, SamplingInflation, as_inflation, restore_spread
 from ..ensemble.rotation import rotate
 from ..ensemble.transform import transform
-from ..numerics import cholesky, solve_lower
 from ..observations.noise import AbstractNoise, AutoNoise, as_noise
 from .base import AbstractKalmanAnalysis
 from .outcome import Outcome
@@ -36,7 +35,7 @@ class ETKF(AbstractKalmanAnalysis):
         ValueError: inflation not positive, a negative angle, an unknown option.
     """
 
-    inflation: AbstractInflation = eqx.field(
+    inflation: Inflation = eqx.field(
         converter=as_inflation, kw_only=True, default_factory=SamplingInflation
     )
     rotation_angle: Number = tunable(0.0, kw_only=True)
@@ -50,9 +49,9 @@ class ETKF(AbstractKalmanAnalysis):
         """Transform the anomalies by one matrix, rotate them."""
         n = forecast.members.shape[0]
         both = jnp.concatenate([forecast.deviations, forecast.mean_innovation[None]], axis=0)
-        scaled = solve_lower(cholesky(forecast.noise), both.T).T
+        scaled = forecast.whitened(both)
         increment, anomalies, freedom = transform(scaled[:n], scaled[n], forecast.anomalies)
         mean = jnp.mean(forecast.members, axis=0) + increment
-        analysis = mean[None] + self.inflation(freedom, n) * anomalies
+        analysis = restore_spread(self.inflation, forecast.members, mean[None] + anomalies, freedom)
         analysis = rotate(key, analysis, like(analysis, self.rotation_angle))
         return Outcome(analysis, jnp.mean(analysis, axis=0), like(analysis, n), forecast.alive)

@@ -5,13 +5,16 @@ Source: Hunt, Kostelich and Szunyogh 2007, Physica D 230, 112.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import equinox as eqx
 import jax.numpy as jnp
 
 from .._checks import positive
 from .._typing import Key, Number, like, tunable
-from ..ensemble.inflation import AbstractInflation, SamplingInflation, as_inflation, inflate
-from ..ensemble.localisation import Localisation, checked_localisation, reach
+from ..ensemble.inflation import Inflation, SamplingInflation, as_inflation, restore_spread
+from ..ensemble.localisation import Localisation, checked_localisation
+from ..ensemble.neighbours import reach
 from ..ensemble.rotation import rotate
 from ..ensemble.transform import local_transform
 from ..observations.noise import AbstractNoise, AutoNoise, as_noise
@@ -43,11 +46,12 @@ class LETKF(AbstractKalmanAnalysis):
     """
 
     localisation: Localisation = eqx.field(converter=checked_localisation)
-    inflation: AbstractInflation = eqx.field(
+    inflation: Inflation = eqx.field(
         converter=as_inflation, kw_only=True, default_factory=SamplingInflation
     )
     rotation_angle: Number = tunable(0.0, kw_only=True)
     noise: AbstractNoise = eqx.field(converter=as_noise, kw_only=True, default_factory=AutoNoise)
+    independent: ClassVar[bool] = True
 
     def __check_init__(self) -> None:
         """Check the angle."""
@@ -58,19 +62,25 @@ class LETKF(AbstractKalmanAnalysis):
         forecast = decorrelated(forecast)
         members, dtype = forecast.members, forecast.members.dtype
         n, d = members.shape
-        taper = self.localisation.taper(d, forecast.y.shape[0], dtype)
-        variances = jnp.diagonal(forecast.noise)
+        near = self.localisation.near(d, forecast.y.shape[0], dtype)
         whole = jnp.ones((1,), dtype)  # of the likelihood
         moved, freedom = local_transform(
             forecast.anomalies,
             forecast.deviations,
             forecast.mean_innovation,
-            taper,
-            variances,
+            near,
+            forecast.noise_variance,
             whole,
         )
         analysis = jnp.mean(members, axis=0, keepdims=True) + moved[0]
-        analysis = inflate(analysis, self.inflation(freedom, n)[None])
-        angle = like(members, self.rotation_angle) * reach(taper, forecast.measured)
-        analysis = rotate(key, analysis, angle)
-        return Outcome(analysis, jnp.mean(analysis, axis=0), like(analysis, n), forecast.alive)
+        reached = reach(near, forecast.measured)  # 0 where no measurement reaches
+        wider = restore_spread(self.inflation, members, analysis, freedom)
+        analysis = jnp.where(reached[None] > 0, wider, analysis)
+        analysis = rotate(key, analysis, like(members, self.rotation_angle) * reached)
+        return Outcome(
+            analysis,
+            jnp.mean(analysis, axis=0),
+            like(analysis, n),
+            forecast.alive,
+            num_unreached=jnp.sum(reached == 0, dtype=jnp.int32),
+        )

@@ -28,6 +28,8 @@ class AnalysisInfo(NamedTuple):
             `CycleOutput.forecast` and `.y`.
         mean: the scheme's best estimate of the posterior mean: SIR's weighted mean before
             resampling, elsewhere the mean of the analysis ensemble; NaN where no member is left.
+        num_unreached: coordinates with no measured component within reach, which a localised
+            filter leaves as they are; 0 for the others.
     """
 
     ess: Scalar
@@ -38,6 +40,7 @@ class AnalysisInfo(NamedTuple):
     num_gross_errors: Int[Array, ""]
     normalised_innovation: Scalar
     mean: Float[Array, " d"]
+    num_unreached: Int[Array, ""]
 
 
 class Outcome(NamedTuple):
@@ -51,6 +54,7 @@ class Outcome(NamedTuple):
         num_steps, num_rejected, ok: the solver's report, for schemes with a solve.
         gross_errors: which components of the measurement were left out, for schemes with a check.
         normalised_innovation: see `AnalysisInfo`, for schemes that predict the measurement.
+        num_unreached: see `AnalysisInfo`, for localised schemes.
     """
 
     ensemble: Float[Array, "n d"]
@@ -62,3 +66,4 @@ class Outcome(NamedTuple):
     ok: Bool[Array, ""] | bool = True
     gross_errors: Bool[Array, " m"] | bool = False
     normalised_innovation: Scalar | float = float("nan")
+    num_unreached: Int[Array, ""] | int = 0

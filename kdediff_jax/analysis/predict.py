@@ -15,7 +15,15 @@ import jax.numpy as jnp
 
 from .._checks import vector
 from .._typing import Array, Bool, Float, Key, Scalar
-from ..numerics import LinearFit, centred, masked_covariance, split_missing
+from ..numerics import (
+    LinearFit,
+    as_matrix,
+    centred,
+    masked_covariance,
+    split_missing,
+    variances,
+    whitened,
+)
 from ..observations.base import AbstractObservation, sample_ensemble
 from ..observations.error_model import ErrorModel, Simulated, paired
 from ..observations.noise import AbstractNoise
@@ -32,7 +40,7 @@ class Predicted(NamedTuple):
         alive: which members take part [n]; the others are stand-ins.
         predictions: h(x_i) [n m], noise-free, in the units of y, finite.
         y: the measurement [m]; NaN components are missing.
-        error_model: h and R [m m].
+        error_model: h and R.
 
     `at` moves members and predictions; `_replace(members=...)` leaves the old predictions.
     """
@@ -56,7 +64,16 @@ class Predicted(NamedTuple):
     @property
     def noise(self) -> Float[Array, "m m"]:
         """R, with missing components cut off and given unit variance."""
-        return masked_covariance(self.error_model.covariance, self.measured)
+        return as_matrix(masked_covariance(self.error_model.covariance, self.measured))
+
+    @property
+    def noise_variance(self) -> Float[Array, " m"]:
+        """Diagonal of R, 1 in missing components: no matrix is formed."""
+        return jnp.where(self.measured, variances(self.error_model.covariance), 1)
+
+    def whitened(self, rows: Float[Array, "n m"]) -> Float[Array, "n m"]:
+        """Return rows L^{-T} with R = L L^T: errors become independent, of unit variance."""
+        return whitened(rows, masked_covariance(self.error_model.covariance, self.measured))
 
     @property
     def anomalies(self) -> Float[Array, "n d"]:
@@ -78,7 +95,7 @@ class Predicted(NamedTuple):
     def innovation_variance(self) -> Float[Array, " m"]:
         """P_hh + R of every component: what the forecast expects of its squared innovation."""
         n = self.predictions.shape[0]
-        return jnp.sum(self.deviations**2, axis=0) / (n - 1) + jnp.diagonal(self.noise)
+        return jnp.sum(self.deviations**2, axis=0) / (n - 1) + self.noise_variance
 
     @property
     def innovations(self) -> Float[Array, "n m"]:
@@ -88,7 +105,7 @@ class Predicted(NamedTuple):
 
     def log_components(self) -> Float[Array, "n m"]:
         """Return log p(y_k | x_i) of every component by itself, up to a constant of each."""
-        return self.error_model.log_components(self.y, self.members, jnp.diagonal(self.noise))
+        return self.error_model.log_components(self.y, self.members, self.noise_variance)
 
     def at(self, members: Float[Array, "n d"]) -> Predicted:
         """Return the same for members that have moved."""
@@ -104,6 +121,7 @@ def predict(
     t: Scalar,
     noise: AbstractNoise,
     far_member: Scalar | float = jnp.inf,
+    independent: bool = False,
 ) -> Predicted:
     """Return a finite forecast with its noise-free predictions and the error model.
 
@@ -116,11 +134,12 @@ def predict(
         t: model time of the measurement.
         noise: rule for the error model.
         far_member: see `Safeguards`.
+        independent: whether the diagonal is enough of an R that has to be estimated.
 
     Raises:
         ValueError: a measurement of another size than the predictions.
     """
-    simulated = noise(observation, key, forecast, t)
+    simulated = noise(observation, key, forecast, t, independent)
     vector("y", y, simulated.values.shape[1])
     return _predicted(forecast, alive, simulated, y, far_member)
 
@@ -132,6 +151,7 @@ def predict_from_pairs(
     y: Float[Array, " m"],
     density: SimulatedDensity,
     far_member: Scalar | float = jnp.inf,
+    independent: bool = False,
 ) -> Predicted:
     """Return a `Predicted`, with h and R regressed on one simulated measurement per member.
 
@@ -142,8 +162,9 @@ def predict_from_pairs(
         y: the measurement.
         density: how densities are estimated where noise is not additive and Gaussian.
         far_member: see `Safeguards`.
+        independent: whether the diagonal is enough of R.
     """
-    return _predicted(forecast, alive, paired(simulated, density), y, far_member)
+    return _predicted(forecast, alive, paired(simulated, density, independent), y, far_member)
 
 
 def _predicted(

@@ -88,6 +88,7 @@ class Safeguards(eqx.Module):
             num_gross_errors=jnp.sum(gross, dtype=jnp.int32),
             normalised_innovation=like(forecast, outcome.normalised_innovation),
             mean=mean,
+            num_unreached=count(outcome.num_unreached),
         )
         return ensemble, info
 

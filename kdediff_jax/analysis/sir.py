@@ -15,7 +15,7 @@ from .._checks import choice, ensemble, positive, vector
 from .._tracing import errors_in_users_words
 from .._typing import Array, Bool, Float, Int, Key, Number, Scalar, like, numbers_to_leaves, tunable
 from ..ensemble.resampling import SCHEMES, resample
-from ..numerics import apply_spectral, dot, rarely, safe_sqrt, unit_of_spread
+from ..numerics import apply_spectral, dot, rarely, safe_sqrt, unit_of_spread, variances
 from ..observations.additive import AbstractAdditive
 from ..observations.base import AbstractLikelihood, AbstractObservation
 from ..observations.error_model import component_densities, density, from_statement
@@ -213,7 +213,7 @@ def innovation_of(
     measured = ~jnp.isnan(y) & (jnp.sum(known, axis=0) > 1)
     mean = jnp.mean(predictions, axis=0, where=known)
     innovation = jnp.where(measured, y - mean, 0)
-    variance = jnp.var(predictions, axis=0, ddof=1, where=known) + jnp.diagonal(model.covariance)
+    variance = jnp.var(predictions, axis=0, ddof=1, where=known) + variances(model.covariance)
     return normalised_innovation(innovation, variance, measured)
 
 

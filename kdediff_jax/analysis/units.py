@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from .._typing import Array, Float
-from ..numerics import binary_unit, rarely, unit_of_spread
+from ..numerics import binary_unit, covariance_in_units, rarely, unit_of_spread, variances
 from ..observations.error_model import ErrorModel
 from .predict import Predicted
 
@@ -29,7 +29,7 @@ def units_of(forecast: Predicted) -> Units:
 
     A component without noise has the unit of its predictions.
     """
-    std = jnp.sqrt(jnp.diagonal(forecast.error_model.covariance))
+    std = jnp.sqrt(variances(forecast.error_model.covariance))
     size = rarely(
         ~jnp.all(std > 0),
         lambda: jnp.where(std > 0, std, unit_of_spread(forecast.predictions)),
@@ -55,8 +55,7 @@ def in_units(forecast: Predicted, units: Units) -> Predicted:
         y=forecast.y / units.measured,
         error_model=ErrorModel(
             predict=lambda points: model.predict(points * state) / measured,
-            # one after the other: the square of a small unit is no number
-            covariance=model.covariance / measured / measured.T,
+            covariance=covariance_in_units(model.covariance, units.measured),
             log_likelihood=rescaled(model.log_likelihood),
             components=rescaled(model.components),
             additive=model.additive,

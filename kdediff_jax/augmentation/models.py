@@ -141,8 +141,8 @@ class AbstractAdditiveOfState(AbstractAdditive):
         """Return h of the state part."""
         return self.wrapped.mean(self.augmentation.split(x).state, t)
 
-    def covariance(self, m: int, dtype: jnp.dtype, t: Scalar) -> Float[Array, "m m"]:
-        """Return R."""
+    def covariance(self, m: int, dtype: jnp.dtype, t: Scalar) -> Float[Array, "m *m"]:
+        """Return R in the form that the wrapped observation gives it."""
         return self.wrapped.covariance(m, dtype, t)
 
     def sample(self, key: Key, x: Float[Array, " e"], t: Scalar) -> Float[Array, " m"]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 REFERENCE_WRITTEN = 1000  # draws of the reference posterior per cycle
 INFO_FIELDS = (
     *("ess", "num_steps", "num_rejected", "ok", "num_masked", "num_gross_errors"),
+    "num_unreached",
     "normalised_innovation",
 )
 

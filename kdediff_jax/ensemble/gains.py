@@ -50,6 +50,31 @@ def stochastic_step(
     return dot(gains, pull[:, :, None])[:, :, 0], pull
 
 
+def step_of_few(
+    anomalies: Float[Array, "n d"], deviations: Float[Array, "n m"], pull: Float[Array, "n m"]
+) -> tuple[Float[Array, "n d"], Scalar]:
+    r"""Return the same step, all of the likelihood, and the degrees of freedom, for N < m members.
+
+    With S = Y / sqrt(N - 1) and A anomalies over sqrt(N - 1), both of the whole ensemble,
+
+        P_xh (P_hh + 1)^{-1} = A^T S (1 + S^T S)^{-1} = A^T (1 + S S^T)^{-1} S:
+
+    a system of N unknowns, and no [m m] matrix.
+
+    Args:
+        anomalies: of the members.
+        deviations: R^{-1/2} Y, of their predictions.
+        pull: R^{-1/2} (y + e_i - h(x_i)), of every member.
+    """
+    n = anomalies.shape[0]
+    scaled = deviations / (n - 1) ** 0.5
+    gram = dot(scaled, scaled.T)
+    system = gram + jnp.eye(n, dtype=gram.dtype)
+    found = solve_positive(system, jnp.concatenate([dot(scaled, pull.T), gram], axis=1))
+    step = dot(found[:, :n].T, anomalies) / (n - 1) ** 0.5
+    return step, jnp.trace(found[:, n:])
+
+
 def degrees_of_freedom(signal: Float[Array, "m m"], noise: Float[Array, "m m"]) -> Scalar:
     """Return tr(P_hh (P_hh + R)^{-1}), how many numbers the measurement determines."""
     return jnp.trace(solve_positive(signal + noise, signal))
@@ -63,8 +88,12 @@ def centred_perturbations(key: Key, n: int, noise: Float[Array, "m m"]) -> Float
         n: number of draws.
         noise: R.
     """
-    z = centred(jax.random.normal(key, (n, noise.shape[0]), noise.dtype))
-    return dot(z * (n / (n - 1)) ** 0.5, cholesky(noise).T)
+    return dot(centred_normals(key, n, noise.shape[0], noise.dtype), cholesky(noise).T)
+
+
+def centred_normals(key: Key, n: int, m: int, dtype: jnp.dtype) -> Float[Array, "n m"]:
+    """Return the same with R = 1."""
+    return centred(jax.random.normal(key, (n, m), dtype)) * (n / (n - 1)) ** 0.5
 
 
 def secant(

@@ -1,16 +1,17 @@
-"""Covariance inflation: by a number, or by what sampling theory says of N members."""
+"""What gives an analysis back the spread that it should have: inflation, and relaxation."""
 
 from __future__ import annotations
 
 import abc
-from typing import Any
+from typing import Any, TypeAlias
 
 import equinox as eqx
 import jax.numpy as jnp
 
-from .._checks import positive
+from .._checks import concrete, positive
 from .._printing import printed
 from .._typing import Array, Float, Number, Scalar, like, tunable
+from ..numerics import centred, safe_sqrt, standard_deviation
 
 
 class AbstractInflation(eqx.Module):
@@ -117,14 +118,114 @@ class FieldSamplingInflation(AbstractInflation):
         return jnp.sqrt(1 + _of_gain(self.factor, freedom, members) + of_weights)
 
 
+class AbstractRelaxation(eqx.Module):
+    """A rule that takes the analysis anomalies part of the way back to those of the forecast."""
+
+    def __repr__(self) -> str:
+        return printed(self)
+
+    @abc.abstractmethod
+    def relax(
+        self, forecast: Float[Array, "n d"], analysis: Float[Array, "n d"]
+    ) -> Float[Array, "n d"]:
+        """Return the analysis with its mean and other anomalies."""
+
+
+class RelaxationToPriorSpread(AbstractRelaxation):
+    r"""Multiplies the anomalies of each coordinate by 1 + alpha (s_f - s_a) / s_a.
+
+    s_f and s_a are the standard deviations of forecast and analysis: their part alpha of what the
+    measurement took comes back, and nothing where it took none. Source: Whitaker and Hamill 2012,
+    Mon. Wea. Rev. 140, 3078.
+
+    Args:
+        strength: alpha, from 0 for none to 1 for the forecast's spread.
+
+    Raises:
+        ValueError: a strength out of range.
+    """
+
+    strength: Number = tunable(0.5)
+
+    def __check_init__(self) -> None:
+        """Check the strength."""
+        _part("strength", self.strength)
+
+    def relax(
+        self, forecast: Float[Array, "n d"], analysis: Float[Array, "n d"]
+    ) -> Float[Array, "n d"]:
+        """Return the analysis with its mean and wider anomalies."""
+        # a coordinate that has become constant has nothing to multiply
+        ratio = safe_sqrt(jnp.mean(centred(forecast) ** 2, axis=0)) / standard_deviation(analysis)
+        return inflate(analysis, (1 + like(analysis, self.strength) * (ratio - 1))[None])
+
+
+class RelaxationToPriorPerturbations(AbstractRelaxation):
+    r"""Takes the anomalies (1 - alpha) a_i + alpha f_i, of analysis and forecast of each member.
+
+    Source: Zhang, Snyder and Sun 2004, Mon. Wea. Rev. 132, 1238.
+
+    Args:
+        strength: alpha, from 0 for none to 1 for the forecast's anomalies.
+
+    Raises:
+        ValueError: a strength out of range.
+    """
+
+    strength: Number = tunable(0.5)
+
+    def __check_init__(self) -> None:
+        """Check the strength."""
+        _part("strength", self.strength)
+
+    def relax(
+        self, forecast: Float[Array, "n d"], analysis: Float[Array, "n d"]
+    ) -> Float[Array, "n d"]:
+        """Return the analysis with its mean and mixed anomalies."""
+        change = centred(forecast) - centred(analysis)
+        return analysis + like(analysis, self.strength) * change
+
+
+def _part(name: str, value: Number) -> None:
+    known = concrete(value)
+    if known is not None and not ((known >= 0) & (known <= 1)).all():
+        raise ValueError(f"{name}: expected a number from 0 to 1, got {known.tolist()}")
+
+
 def _of_gain(factor: Scalar, freedom: Float[Array, "*d"], members: int) -> Float[Array, "*d"]:
     """Return c DFS / (N - 1)."""
     return like(freedom, factor) * jnp.maximum(freedom, 0) / (members - 1)
 
 
-def as_inflation(value: Any) -> AbstractInflation:
+Inflation: TypeAlias = AbstractInflation | AbstractRelaxation
+
+
+def as_inflation(value: Any) -> Inflation:
     """Return a number as `ConstantInflation`, a rule as it is."""
-    return value if isinstance(value, AbstractInflation) else ConstantInflation(value)
+    rule = isinstance(value, (AbstractInflation, AbstractRelaxation))
+    return value if rule else ConstantInflation(value)
+
+
+def restore_spread(
+    rule: Inflation,
+    forecast: Float[Array, "n d"],
+    analysis: Float[Array, "n d"],
+    freedom: Float[Array, "*d"],
+    excess: Float[Array, "*d"] | float = 0.0,
+) -> Float[Array, "n d"]:
+    """Return the analysis with the spread that a rule gives it.
+
+    Args:
+        rule: of inflation or relaxation.
+        forecast: members before the measurement.
+        analysis: the same members after it.
+        freedom: see `AbstractInflation`.
+        excess: likewise.
+    """
+    if isinstance(rule, AbstractRelaxation):
+        return rule.relax(forecast, analysis)
+    factor = rule(freedom, analysis.shape[0], excess)
+    return inflate(analysis, factor if factor.ndim == 0 else factor[None])
 
 
 def inflate(

@@ -1,17 +1,26 @@
-"""Covariance localisation: measurements count for the coordinates near them."""
+"""Covariance localisation: measurements count for the coordinates near them.
+
+A localised filter asks for `near`, the measurements around every coordinate; `taper` is the same as
+one table, for small problems, and for tests.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from typing import Any
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 
 from .._checks import concrete, positive
-from .._typing import Array, Bool, Float, Number, as_leaf, tunable
+from .._typing import Array, Float, Number, Scalar, as_leaf, tunable
 from .._words import counted
 from ..numerics import safe_sqrt
+from .neighbours import NeighbourLists, Neighbours, neighbour_lists
+
+T = TypeVar("T")
 
 
 def gaspari_cohn(distance: Float[Array, "*s"]) -> Float[Array, "*s"]:
@@ -21,11 +30,6 @@ def gaspari_cohn(distance: Float[Array, "*s"]) -> Float[Array, "*s"]:
     safe = jnp.maximum(r, 0.5)
     outer = 4 - 5 * r + 5 / 3 * r**2 + 5 / 8 * r**3 - 0.5 * r**4 + r**5 / 12 - 2 / (3 * safe)
     return jnp.where(r < 1, inner, jnp.where(r < 2, jnp.maximum(outer, 0), 0))
-
-
-def reach(taper: Float[Array, "d m"], measured: Bool[Array, " m"]) -> Float[Array, " d"]:
-    """Return the largest weight that a measured component has for each coordinate."""
-    return jnp.max(jnp.where(measured[None], taper, 0), axis=1)
 
 
 def _as_period(period: Any) -> Any:
@@ -46,9 +50,15 @@ class Localisation(eqx.Module):
         placeless: weights from 0 to 1, one for each further coordinate, behind those of `state`,
             that has no place: a parameter of the model. Every measurement has that weight for it,
             at any distance: 1 is the update of a filter without localisation.
+        max_radius: the largest radius of a sweep, for which lists of neighbours are then made.
+            None for `radius`; where that is traced, every coordinate looks at all measurements.
+        lists: of neighbours; a localised filter makes them (`listed`) where they are shorter than
+            half of the measurements and positions are known. A radius that is made larger than
+            theirs afterwards gives weights of NaN, and so a failed analysis.
 
     Raises:
-        ValueError: radius or period not positive, positions or weights that do not fit.
+        ValueError: radius or period not positive, max_radius below radius, positions or weights
+            that do not fit or are not finite.
     """
 
     state: Number = tunable()
@@ -56,6 +66,8 @@ class Localisation(eqx.Module):
     radius: Number = tunable()
     period: Any = eqx.field(converter=_as_period, default=None)
     placeless: Number = tunable((), kw_only=True)
+    max_radius: Number = tunable(None, kw_only=True)
+    lists: NeighbourLists | None = eqx.field(kw_only=True, default=None)
 
     def __check_init__(self) -> None:
         """Check what is known."""
@@ -74,9 +86,60 @@ class Localisation(eqx.Module):
                 "placeless: expected one weight for each coordinate without a place, got shape "
                 f"{jnp.shape(self.placeless)}"
             )
+        for name in ("state", "measured"):
+            places = concrete(getattr(self, name))
+            if places is not None and not np.isfinite(places).all():
+                raise ValueError(f"positions: expected finite numbers, got {name} with others")
+        if self.max_radius is not None:
+            largest = concrete(self.max_radius)
+            if known is not None and largest is not None and not (largest >= known).all():
+                raise ValueError(
+                    f"max_radius: expected at least the radius {known.tolist()}, got "
+                    f"{largest.tolist()}"
+                )
         weights = concrete(self.placeless)
         if weights is not None and not ((weights >= 0) & (weights <= 1)).all():
             raise ValueError(f"placeless: expected weights from 0 to 1, got {weights.tolist()}")
+
+    def listed(self) -> Localisation:
+        """Return the same with lists of neighbours, where they are worth it."""
+        radius = self.radius if self.max_radius is None else self.max_radius
+        period = jnp.inf if self.period is None else self.period
+        known = [concrete(value) for value in (self.state, self.measured, radius, period)]
+        if any(value is None for value in known):
+            return dataclasses.replace(self, lists=None)
+        state, measured, radius, period = (np.asarray(value, float) for value in known)
+        state, measured = (p.reshape(p.shape[0], -1) for p in (state, measured))
+        period, radius = np.broadcast_to(period, state.shape[1:]), float(np.max(radius))
+        lists = neighbour_lists(state, measured, 2 * _half_width(radius), period, radius)
+        return self if lists is None is self.lists else dataclasses.replace(self, lists=lists)
+
+    def near(self, d: int, m: int, dtype: jnp.dtype) -> tuple[Neighbours, ...]:
+        """Return the measurements near every coordinate, and their weights.
+
+        Raises:
+            ValueError: another number of coordinates or components.
+        """
+        if self.lists is None:
+            return (Neighbours(self.taper(d, m, dtype)),)
+        self._check(d, m)
+        placed = _listed(self, self.state, self.measured, self.lists.measured, dtype)
+        everywhere = jnp.asarray(self.placeless, dtype)[:, None]
+        if everywhere.shape[0] == 0:
+            return (placed,)
+        return placed, Neighbours(jnp.broadcast_to(everywhere, (everywhere.shape[0], m)))
+
+    def neighbourhood_size(self, d: int, dtype: jnp.dtype) -> Scalar:
+        """Return how many coordinates are near one in the mean, each counted by its taper."""
+        if self.lists is None:
+            return jnp.mean(jnp.sum(self.among_state(d, dtype), axis=1))
+        state = jnp.asarray(self.state)
+        sample = _listed(self, state[self.lists.sample], state, self.lists.around, dtype)
+        placed = jnp.mean(jnp.sum(sample.weights, axis=1))
+        weights = jnp.asarray(self.placeless, dtype)
+        p, total = weights.shape[0], jnp.sum(weights)
+        among = total**2 - jnp.sum(weights**2) + p  # of those without a place
+        return ((d - p) * (placed + 2 * total) + among) / d
 
     def taper(self, d: int, m: int, dtype: jnp.dtype) -> Float[Array, "d m"]:
         """Return the weight of every measurement for every coordinate.
@@ -115,19 +178,47 @@ class Localisation(eqx.Module):
             )
 
     def _between(self, rows: Any, columns: Any, dtype: jnp.dtype) -> Float[Array, "r c"]:
-        a, b = (jnp.asarray(p, dtype).reshape(jnp.shape(p)[0], -1) for p in (rows, columns))
-        gap = jnp.abs(a[:, None] - b[None])
+        a, b = (_as_points(p, dtype) for p in (rows, columns))
+        return self.weights(a[:, None] - b[None])
+
+    def weights(self, gap: Float[Array, "*s a"]) -> Float[Array, "*s"]:
+        """Return the taper of differences of positions, along the last axis."""
+        gap, dtype = jnp.abs(gap), gap.dtype
         if self.period is not None:
             period = jnp.broadcast_to(jnp.asarray(self.period, dtype), gap.shape)
             ring = jnp.where(jnp.isinf(period), 1, period)
             around = jnp.minimum(gap % ring, (-gap) % ring)
             gap = jnp.where(jnp.isinf(period), gap, around)
-        half_width = jnp.asarray(self.radius, dtype) * (10 / 3) ** 0.5
-        return gaspari_cohn(safe_sqrt(jnp.sum(gap**2, axis=2)) / half_width)
+        half_width = _half_width(jnp.asarray(self.radius, dtype))
+        return gaspari_cohn(safe_sqrt(jnp.sum(gap**2, axis=-1)) / half_width)
+
+
+def _half_width(radius: T) -> T:
+    """Return c of Gaspari and Cohn, whose taper is 0 from 2 c on."""
+    return radius * (10 / 3) ** 0.5
+
+
+def _as_points(places: Any, dtype: jnp.dtype) -> Float[Array, "k a"]:
+    return jnp.asarray(places, dtype).reshape(jnp.shape(places)[0], -1)
+
+
+def _listed(
+    localisation: Localisation, places: Any, others: Any, indices: Array, dtype: jnp.dtype
+) -> Neighbours:
+    """Return the neighbours that lists name, with their weights."""
+    points, others = _as_points(places, dtype), _as_points(others, dtype)
+    filling = indices == others.shape[0]
+    indices = jnp.where(filling, 0, indices)
+    weights = jnp.where(filling, 0, localisation.weights(points[:, None] - others[indices]))
+    assert localisation.lists is not None
+    served = jnp.asarray(localisation.radius, dtype) <= jnp.asarray(
+        localisation.lists.radius * (1 + 1e-6), dtype
+    )
+    return Neighbours(jnp.where(served, weights, jnp.nan), indices)
 
 
 def checked_localisation(value: Localisation) -> Localisation:
-    """Return the localisation; TypeError for anything else."""
+    """Return the localisation with its lists of neighbours; TypeError for anything else."""
     if not isinstance(value, Localisation):
         raise TypeError(f"localisation: expected a Localisation, got {value!r}")
-    return value
+    return value.listed()

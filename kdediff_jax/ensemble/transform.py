@@ -17,17 +17,14 @@ serves every share.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from .._typing import Array, Float, Scalar, like
 from ..numerics import Image, apply_gram, dot, safe_sqrt
-
-COORDINATES_AT_ONCE = 64  # of a localised analysis, where each has a decomposition of its own
+from .neighbours import Neighbours, each_neighbourhood
 
 
 class Transformed(NamedTuple):
@@ -88,7 +85,7 @@ def local_transform(
     anomalies: Float[Array, "n d"],
     deviations: Float[Array, "n m"],
     innovation: Float[Array, " m"],
-    taper: Float[Array, "d m"],
+    near: tuple[Neighbours, ...],
     noise: Float[Array, " m"],
     shares: Float[Array, " g"],
 ) -> tuple[Float[Array, "g n d"], Float[Array, " d"]]:
@@ -98,30 +95,26 @@ def local_transform(
         anomalies: of the members.
         deviations: of their predictions, 0 in missing components.
         innovation: y - mean prediction, 0 in missing components.
-        taper: weight of every measurement for every coordinate.
+        near: the measurements near every coordinate, and their weights.
         noise: variances of the measurements.
         shares: g, of the log-likelihood.
 
     Returns:
         increment of the mean plus new anomalies, and each coordinate's degrees of freedom.
     """
+    both = jnp.concatenate([deviations, innovation[None]]).T  # [m n+1]
 
-    def column(anomaly: Array, near: Array) -> tuple[Array, Scalar]:
-        scale = safe_sqrt(near / noise)  # the precision of every measurement times its taper
+    def column(near: Neighbours, anomaly: Array) -> tuple[Array, Scalar]:
+        # the precision of every measurement is multiplied by its taper
+        scale = safe_sqrt(near.weights / near.of(noise))
+        scaled = (near.of(both) * scale[:, None]).T
 
         def at(share: Scalar) -> tuple[Array, Scalar]:
-            increment, spread, freedom = transform(
-                deviations * scale[None], innovation * scale, anomaly[:, None], share
-            )
+            increment, spread, freedom = transform(scaled[:-1], scaled[-1], anomaly[:, None], share)
             return (spread + increment[None])[:, 0], freedom
 
         moved, freedom = jax.vmap(at)(shares)
         return moved, freedom[0]
 
-    moved, freedom = each_coordinate(column, anomalies.T, taper)
+    moved, freedom = each_neighbourhood(column, near, anomalies.T)
     return jnp.moveaxis(moved, 0, 2), freedom
-
-
-def each_coordinate(function: Callable[..., Any], *rows: Array) -> Any:
-    """Return a function of every coordinate's rows, some coordinates at once to bound memory."""
-    return lax.map(lambda row: function(*row), rows, batch_size=COORDINATES_AT_ONCE)

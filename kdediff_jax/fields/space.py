@@ -178,15 +178,20 @@ class StateSpace(eqx.Module):
         Raises:
             ValueError: a coordinate whose field lacks a dimension.
         """
-        found = []
-        for column in range(self.size) if columns is None else columns:
-            name, at = self.place(column)
-            if not set(dims) <= set(at):
+        chosen = np.arange(self.size) if columns is None else np.asarray(columns, int)
+        found = np.empty((chosen.size, len(dims)))
+        for name, field, start in zip(self.names, self.fields, self._starts(), strict=True):
+            here = (chosen >= start) & (chosen < start + field.size)
+            if here.any() and not set(dims) <= set(field.names):
                 raise ValueError(
-                    f"dims: expected dimensions of {name}, {tuple(at)}, got {tuple(dims)}"
+                    f"dims: expected dimensions of {name}, {field.names}, got {tuple(dims)}"
                 )
-            found.append([at[dim] for dim in dims])
-        return np.asarray(found, float).reshape(-1, len(dims))
+            if here.any():
+                index = np.unravel_index(chosen[here] - start, field.shape)
+                for k, dim in enumerate(dims):
+                    axis = index[field.names.index(dim)]
+                    found[here, k] = np.asarray(field.coordinates(dim))[axis]
+        return found
 
     def localisation(
         self,

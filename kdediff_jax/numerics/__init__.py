@@ -3,7 +3,6 @@
 from .arrays import (
     centred,
     dot,
-    masked_covariance,
     row_major,
     safe_sqrt,
     split_missing,
@@ -11,6 +10,7 @@ from .arrays import (
 )
 from .bisection import bisect, bisect_root
 from .linalg import cho_solve, cholesky, eigh, solve, solve_lower, triangular_root
+from .noise_covariance import as_matrix, covariance_in_units, masked_covariance, variances, whitened
 from .rare import rarely
 from .regression import LinearFit, linear_fit
 from .roots import floored_root, root_of_rows, solve_positive
@@ -24,12 +24,14 @@ __all__ = [
     "Smooth",
     "apply_gram",
     "apply_spectral",
+    "as_matrix",
     "binary_unit",
     "bisect",
     "bisect_root",
     "centred",
     "cho_solve",
     "cholesky",
+    "covariance_in_units",
     "dot",
     "eigh",
     "floored_root",
@@ -48,4 +50,6 @@ __all__ = [
     "standard_deviation",
     "triangular_root",
     "unit_of_spread",
+    "variances",
+    "whitened",
 ]

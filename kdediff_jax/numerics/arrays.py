@@ -52,12 +52,3 @@ def split_missing(y: Float[Array, " m"]) -> tuple[Float[Array, " m"], Bool[Array
     """Return the measurement with 0 for its NaN components, and which components are measured."""
     measured = ~jnp.isnan(y)
     return jnp.where(measured, y, 0), measured
-
-
-def masked_covariance(
-    covariance: Float[Array, "m m"], measured: Bool[Array, " m"]
-) -> Float[Array, "m m"]:
-    """Return the covariance with missing components cut off and given unit variance."""
-    both = measured[:, None] & measured[None, :]
-    missing = jnp.where(measured, 0, 1).astype(covariance.dtype)
-    return jnp.where(both, covariance, 0) + jnp.diag(missing)

@@ -21,14 +21,15 @@ class LinearFit(NamedTuple):
     Attributes:
         origin, scale: mean and standard deviation of the members [d].
         intercept: mean of the variables [m].
-        slope: [d m].
+        factors: whose product is the slope [d m]: the slope itself, or where that is larger than
+            both, one [d n] and one [n m].
         leverage: diagonal of the hat matrix, intercept included [n].
     """
 
     origin: Float[Array, " d"]
     scale: Float[Array, " d"]
     intercept: Float[Array, " m"]
-    slope: Float[Array, "d m"]
+    factors: tuple[Array, ...]
     leverage: Float[Array, " n"]
 
     @property
@@ -36,9 +37,14 @@ class LinearFit(NamedTuple):
         """Number of slopes that the ridge leaves: the trace of the hat matrix, less the mean."""
         return jnp.sum(self.leverage) - 1
 
+    @property
+    def slope(self) -> Float[Array, "d m"]:
+        """Change of v with (x - origin) / scale."""
+        return dot(*self.factors)
+
     def at(self, points: Float[Array, "k d"]) -> Float[Array, "k m"]:
         """Return v at some points."""
-        return self.intercept[None] + dot(self.scaled(points), self.slope)
+        return self.intercept[None] + dot(self.scaled(points), *self.factors)
 
     def scaled(self, points: Float[Array, "k d"]) -> Float[Array, "k d"]:
         """Return points in units of the members' standard deviation, about their mean."""
@@ -72,7 +78,11 @@ def linear_fit(
     filled = rarely(~jnp.all(known), lambda: lax.fori_loop(0, ROUNDS, fill, filled), lambda: filled)
     mean = jnp.mean(filled, axis=0)
     leverage = jnp.sum(z * smoother.T, axis=1) + 1 / x.shape[0]
-    return LinearFit(origin, scale, mean, dot(smoother, filled - mean[None]), leverage)
+    factors = smoother, filled - mean[None]
+    n, d, m = *x.shape, values.shape[1]
+    if d * m <= n * (d + m):
+        factors = (dot(*factors),)
+    return LinearFit(origin, scale, mean, factors, leverage)
 
 
 def _smoother(z: Float[Array, "n d"]) -> Float[Array, "d n"]:

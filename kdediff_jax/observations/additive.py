@@ -36,8 +36,8 @@ class AbstractAdditive(AbstractLikelihood):
         """Return h(x)."""
 
     @abc.abstractmethod
-    def covariance(self, m: int, dtype: jnp.dtype, t: Scalar) -> Float[Array, "m m"]:
-        """Return R."""
+    def covariance(self, m: int, dtype: jnp.dtype, t: Scalar) -> Float[Array, "m *m"]:
+        """Return R [m m], or its diagonal [m] where errors are independent."""
 
 
 class AbstractAdditiveNoise(AbstractAdditive):
@@ -75,9 +75,9 @@ class AbstractAdditiveNoise(AbstractAdditive):
         per_coordinate("std", self.std, value.shape[0])
         return value
 
-    def covariance(self, m: int, dtype: jnp.dtype, t: Scalar) -> Float[Array, "m m"]:
-        """Return std^2 I."""
-        return jnp.diag(jnp.broadcast_to(jnp.asarray(self.std, dtype) ** 2, (m,)))
+    def covariance(self, m: int, dtype: jnp.dtype, t: Scalar) -> Float[Array, " m"]:
+        """Return std^2, the diagonal of R."""
+        return jnp.broadcast_to(jnp.asarray(self.std, dtype) ** 2, (m,))
 
     def sample(self, key: Key, x: Float[Array, " d"], t: Scalar) -> Float[Array, " m"]:
         """Draw operator(x) + std e."""
@@ -86,12 +86,18 @@ class AbstractAdditiveNoise(AbstractAdditive):
 
     def log_likelihood(self, y: Float[Array, " m"], x: Float[Array, " d"], t: Scalar) -> Scalar:
         """Return the log-density of the components that are not NaN."""
+        return jnp.sum(self.log_components(y, x, t))
+
+    def log_components(
+        self, y: Float[Array, " m"], x: Float[Array, " d"], t: Scalar
+    ) -> Float[Array, " m"]:
+        """Return the log-density of every component by itself, 0 where it is NaN."""
         value = self.mean(x, t)
         vector("y", y, value.shape[0])
         std = jnp.broadcast_to(like(value, self.std), value.shape)
         missing = jnp.isnan(y)
         e = jnp.where(missing, 0, (jnp.where(missing, 0, y) - value) / std)
-        return jnp.sum(jnp.where(missing, 0, self.log_noise(e) - jnp.log(std)))
+        return jnp.where(missing, 0, self.log_noise(e) - jnp.log(std))
 
 
 class GaussianObservation(AbstractAdditiveNoise):

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from .._typing import Array, Bool, Float, Key, Scalar, like
-from ..numerics import dot, linear_fit, rarely, split_missing
+from ..numerics import dot, linear_fit, rarely, split_missing, variances
 from .additive import AbstractAdditive, AbstractAdditiveNoise
 from .base import AbstractLikelihood, AbstractObservation
 from .recorded import sample_replicates
@@ -30,10 +30,12 @@ class ErrorModel(NamedTuple):
 
     Attributes:
         predict: members [n d] -> noise-free predictions h(x_i) [n m], in the units of y.
-        covariance: R, of the noise.
+        covariance: R of the noise, or its diagonal where errors are independent, or where a scheme
+            asks for no more.
         log_likelihood: (y, members) -> log p(y | x_i) [n], where the density is known and not
             Gaussian, else None.
-        components: (y, members) -> log p(y_k | x_i) [n m], where densities were estimated.
+        components: (y, members) -> log p(y_k | x_i) [n m], where the density of each component is
+            known, or estimated.
         additive: whether the noise is Gaussian with covariance R after all; only read where there
             is a density.
         regressed: whether h is a regression on the members, which is known among them only.
@@ -41,7 +43,7 @@ class ErrorModel(NamedTuple):
     """
 
     predict: Callable[[Float[Array, "n d"]], Float[Array, "n m"]]
-    covariance: Float[Array, "m m"]
+    covariance: Float[Array, "m *m"]
     log_likelihood: Callable[[Array, Array], Array] | None = None
     components: Callable[[Array, Array], Array] | None = None
     additive: Bool[Array, ""] | bool = False
@@ -109,13 +111,15 @@ def stated(observation: AbstractAdditive, forecast: Float[Array, "n d"], t: Scal
     return Simulated(model.predict(forecast), lambda *_: model)
 
 
-def paired(simulated: Float[Array, "n m"], density: SimulatedDensity) -> Simulated:
+def paired(
+    simulated: Float[Array, "n m"], density: SimulatedDensity, independent: bool = False
+) -> Simulated:
     """Return one simulated measurement per member, to be regressed on the members that count."""
 
     def model(members: Array, known: Array) -> ErrorModel:
         counting = jnp.where(known, simulated, jnp.nan)
         components = density(members, counting[:, None])
-        found = from_pairs(members, counting)
+        found = from_pairs(members, counting, independent)
         return found._replace(components=components, additive=~components.depends)
 
     return Simulated(simulated, model, noisy=True)
@@ -131,10 +135,22 @@ def from_statement(
 
     m = jax.eval_shape(mean, forecast).shape[1]
     r = observation.covariance(m, forecast.dtype, t)
-    independent = type(observation).covariance is AbstractAdditiveNoise.covariance
     if observation.gaussian:
-        return ErrorModel(mean, r, correlated=not independent)
+        return ErrorModel(mean, r, correlated=r.ndim == 2)
+    if isinstance(observation, AbstractAdditiveNoise):
+        return ErrorModel(mean, r, density(observation, t), _components(observation, t))
     return ErrorModel(mean, r, density(observation, t))
+
+
+def _components(
+    observation: AbstractAdditiveNoise, t: Scalar
+) -> Callable[[Array, Array], Float[Array, "n m"]]:
+    """Return (y, members) -> log p(y_k | x_i), where noise is independent."""
+
+    def each(y: Array, members: Array) -> Array:
+        return over_members(observation, lambda o, x: o.log_components(y, x, t))(members)
+
+    return each
 
 
 def replicated(
@@ -144,11 +160,12 @@ def replicated(
     t: Scalar,
     replicates: int,
     density: SimulatedDensity,
+    independent: bool = False,
 ) -> Simulated:
     """Return h as the mean of some simulated measurements per member, R as their pooled covariance.
 
     The keys belong to the member: a member that moves meets the same noise. A member that does not
-    count says nothing of R.
+    count says nothing of R. Of R the diagonal alone is formed where `independent` says so.
 
     Raises:
         TypeError: `sample` returns None, a tuple or integers.
@@ -169,28 +186,34 @@ def replicated(
     def model(members: Array, known: Array) -> ErrorModel:
         counting = jnp.where(known[:, None], simulated, jnp.nan)
         components = density(members, counting, predict)
-        covariance = _pooled(counting - values[:, None], replicates / (replicates - 1))
+        residual = counting - values[:, None]
+        covariance = _pooled(residual, replicates / (replicates - 1), independent)
         covariance = _floored(covariance, counting.reshape(-1, simulated.shape[2]))
         return ErrorModel(predict, covariance, None, components, ~components.depends)
 
     return Simulated(values, model)
 
 
-def from_pairs(forecast: Float[Array, "n d"], simulated: Float[Array, "n m"]) -> ErrorModel:
+def from_pairs(
+    forecast: Float[Array, "n d"], simulated: Float[Array, "n m"], independent: bool = False
+) -> ErrorModel:
     """Return prediction and noise from one simulated measurement per member, and no simulator.
 
     h is the linear regression of the measurements on the members, with a ridge of one member's
     weight; R is the covariance of its residuals, with the regression's degrees of freedom. Values
-    that are not finite take no part.
+    that are not finite take no part. Of R the diagonal alone is formed where `independent` says so.
     """
     n, known = forecast.shape[0], jnp.isfinite(simulated)
     fit = linear_fit(forecast, simulated, known)
     residual = jnp.where(known, simulated - fit.at(forecast), jnp.nan)
-    covariance = _pooled(residual[:, None], n / jnp.maximum(n - 1 - fit.freedom, 1))
+    correction = n / jnp.maximum(n - 1 - fit.freedom, 1)
+    covariance = _pooled(residual[:, None], correction, independent)
     return ErrorModel(fit.at, _floored(covariance, simulated), regressed=True)
 
 
-def _pooled(residual: Float[Array, "n r m"], correction: Scalar | float) -> Float[Array, "m m"]:
+def _pooled(
+    residual: Float[Array, "n r m"], correction: Scalar | float, independent: bool
+) -> Float[Array, "m *m"]:
     """Return the mean product of residuals times a correction for the freedom that they lack.
 
     A residual that is not finite does not count; nor do the others of its member in its component.
@@ -201,7 +224,7 @@ def _pooled(residual: Float[Array, "n r m"], correction: Scalar | float) -> Floa
     scale = jnp.sqrt(correction / like(residual, count))
     scaled = jnp.where(known[:, None], residual, 0) * scale[None, None]
     scaled = scaled.reshape(-1, residual.shape[2])
-    return dot(scaled.T, scaled)
+    return jnp.sum(scaled**2, axis=0) if independent else dot(scaled.T, scaled)
 
 
 def component_densities(
@@ -232,8 +255,8 @@ def density(observation: AbstractLikelihood, t: Scalar) -> Callable[[Array, Arra
 
 
 def _floored(
-    covariance: Float[Array, "m m"], simulated: Float[Array, "k m"]
-) -> Float[Array, "m m"]:
+    covariance: Float[Array, "m *m"], simulated: Float[Array, "k m"]
+) -> Float[Array, "m *m"]:
     """Return the covariance with a floor: a component without noise is known to rounding only.
 
     Rounding is that of the component's own simulated values, whatever the units of the others.
@@ -241,5 +264,6 @@ def _floored(
     eps = jnp.finfo(covariance.dtype).eps
     usable = jnp.where(jnp.isfinite(simulated), jnp.abs(simulated), 0)
     rounding = (4 * eps * jnp.max(usable, axis=0)) ** 2
-    floor = 10 * eps * jnp.diagonal(covariance) + rounding
-    return covariance + jnp.diag(jnp.where(floor > 0, floor, eps))
+    floor = 10 * eps * variances(covariance) + rounding
+    floor = jnp.where(floor > 0, floor, eps)
+    return covariance + (floor if covariance.ndim == 1 else jnp.diag(floor))

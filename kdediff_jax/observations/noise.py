@@ -25,9 +25,22 @@ class AbstractNoise(eqx.Module):
 
     @abc.abstractmethod
     def __call__(
-        self, observation: AbstractObservation, key: Key, forecast: Float[Array, "n d"], t: Scalar
+        self,
+        observation: AbstractObservation,
+        key: Key,
+        forecast: Float[Array, "n d"],
+        t: Scalar,
+        independent: bool = False,
     ) -> Simulated:
-        """Return what finite members predict, and how the error model follows from it."""
+        """Return what finite members predict, and how the error model follows from it.
+
+        Args:
+            observation: simulator of the measurement.
+            key: random key.
+            forecast: finite members.
+            t: model time of the measurement.
+            independent: whether the diagonal is enough of an R that has to be estimated.
+        """
 
 
 class KnownNoise(AbstractNoise):
@@ -40,7 +53,12 @@ class KnownNoise(AbstractNoise):
     density: SimulatedDensity = eqx.field(kw_only=True, default_factory=SimulatedDensity)
 
     def __call__(
-        self, observation: AbstractObservation, key: Key, forecast: Float[Array, "n d"], t: Scalar
+        self,
+        observation: AbstractObservation,
+        key: Key,
+        forecast: Float[Array, "n d"],
+        t: Scalar,
+        independent: bool = False,
     ) -> Simulated:
         """Return the stated h and R."""
         if not isinstance(observation, AbstractAdditive):
@@ -67,10 +85,15 @@ class SampledNoise(AbstractNoise):
         count("replicates", self.replicates, 2)
 
     def __call__(
-        self, observation: AbstractObservation, key: Key, forecast: Float[Array, "n d"], t: Scalar
+        self,
+        observation: AbstractObservation,
+        key: Key,
+        forecast: Float[Array, "n d"],
+        t: Scalar,
+        independent: bool = False,
     ) -> Simulated:
         """Return h and R from replicates."""
-        return replicated(observation, key, forecast, t, self.replicates, self.density)
+        return replicated(observation, key, forecast, t, self.replicates, self.density, independent)
 
 
 class PairedNoise(AbstractNoise):
@@ -83,10 +106,16 @@ class PairedNoise(AbstractNoise):
     density: SimulatedDensity = eqx.field(kw_only=True, default_factory=SimulatedDensity)
 
     def __call__(
-        self, observation: AbstractObservation, key: Key, forecast: Float[Array, "n d"], t: Scalar
+        self,
+        observation: AbstractObservation,
+        key: Key,
+        forecast: Float[Array, "n d"],
+        t: Scalar,
+        independent: bool = False,
     ) -> Simulated:
         """Return h and R from the pairs."""
-        return paired(sample_ensemble(observation, key, forecast, t), self.density)
+        simulated = sample_ensemble(observation, key, forecast, t)
+        return paired(simulated, self.density, independent)
 
 
 class AutoNoise(AbstractNoise):
@@ -105,12 +134,19 @@ class AutoNoise(AbstractNoise):
         count("replicates", self.replicates, 2)
 
     def __call__(
-        self, observation: AbstractObservation, key: Key, forecast: Float[Array, "n d"], t: Scalar
+        self,
+        observation: AbstractObservation,
+        key: Key,
+        forecast: Float[Array, "n d"],
+        t: Scalar,
+        independent: bool = False,
     ) -> Simulated:
         """Return the best error model that the observation allows."""
         if isinstance(observation, AbstractAdditive):
             return stated(observation, forecast, t)
-        simulated = replicated(observation, key, forecast, t, self.replicates, self.density)
+        simulated = replicated(
+            observation, key, forecast, t, self.replicates, self.density, independent
+        )
         if not isinstance(observation, AbstractLikelihood):
             return simulated
         log_likelihood = density(observation, t)

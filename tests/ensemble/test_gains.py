@@ -85,3 +85,28 @@ def test_members_where_the_operator_is_flat_do_not_fly_off():
     assert jnp.max(after) < jnp.max(before) + 15
     assert jnp.mean(after) < 0.95 * jnp.mean(before)
     assert jnp.max(jnp.abs(found)) < 8
+
+
+@pytest.mark.parametrize("m", [3, 40])
+def test_the_step_of_few_members_is_that_of_the_gain(x64, m):
+    """Both systems, of N and of m unknowns, whichever is smaller."""
+    rng = np.random.default_rng(m)
+    x, y, pull = (jnp.asarray(rng.normal(size=(12, k))) for k in (5, m, m))
+    anomalies, deviations = (a - a.mean(axis=0, keepdims=True) for a in (x, y))
+    noise = _noise(m)
+    covariances = whole_ensemble(anomalies, deviations)
+    expected, _ = gains.stochastic_step(covariances, pull, jnp.zeros_like(pull), noise)
+    root = np.linalg.cholesky(noise)
+    white = (jnp.asarray(np.linalg.solve(root, np.asarray(a).T).T) for a in (deviations, pull))
+    step, freedom = gains.step_of_few(anomalies, *white)
+    np.testing.assert_allclose(step, expected, atol=1e-10)
+    wanted = gains.degrees_of_freedom(covariances.signal[0], noise)
+    np.testing.assert_allclose(freedom, wanted, rtol=1e-9)
+
+
+def test_an_enkf_of_few_members_forms_no_square_of_the_measurements(key):
+    n, m = 10, 200
+    x, observation = jnp.ones((n, m)), kd.GaussianObservation(kd.Identity(), 0.5)
+    for scheme in (kd.EnKF(), kd.ETKF()):
+        program = jax.make_jaxpr(lambda x, f=scheme: f(key, x, jnp.zeros(m), observation)[0])(x)
+        assert f"{m},{m}]" not in str(program)

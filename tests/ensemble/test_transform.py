@@ -8,11 +8,8 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from kdediff_jax.ensemble.transform import (
-    COORDINATES_AT_ONCE,
-    local_transform,
-    transform,
-)
+from kdediff_jax.ensemble.neighbours import AT_ONCE, Neighbours
+from kdediff_jax.ensemble.transform import local_transform, transform
 
 VARIANCES = np.array([0.5, 2.0, 1.0])
 
@@ -79,7 +76,7 @@ def test_with_a_taper_of_one_the_local_transform_is_the_global_one(x64, n):
     shares = jnp.array([1.0, 0.4])
     moved, freedom = jax.jit(local_transform)(
         jnp.asarray(x), jnp.asarray(deviations), jnp.asarray(innovation),
-        jnp.ones((4, 3)), jnp.asarray(VARIANCES), shares,
+        (Neighbours(jnp.ones((4, 3))),), jnp.asarray(VARIANCES), shares,
     )  # fmt: skip
     for k, share in enumerate(shares):
         whole = transform(*scaled(deviations, innovation), jnp.asarray(x), share)
@@ -93,7 +90,10 @@ def test_every_coordinate_sees_its_own_noise(x64):
     taper = np.random.default_rng(0).uniform(0.1, 1, (4, 3))
     taper[2] = 0
     moved, freedom = jax.jit(local_transform)(
-        *map(jnp.asarray, (x, deviations, innovation, taper, VARIANCES)), jnp.ones(1)
+        *map(jnp.asarray, (x, deviations, innovation)),
+        (Neighbours(jnp.asarray(taper)),),
+        jnp.asarray(VARIANCES),
+        jnp.ones(1),
     )
     moved = np.asarray(moved[0])
     for j in (0, 1, 3):
@@ -105,11 +105,11 @@ def test_every_coordinate_sees_its_own_noise(x64):
 
 
 def test_more_coordinates_than_are_taken_at_once(key):
-    d = COORDINATES_AT_ONCE + 3
+    d = AT_ONCE + 3
     x = jax.random.normal(key, (5, d))
     x = x - x.mean(axis=0, keepdims=True)
     innovation, r = jnp.ones(2), jnp.ones(2)
-    near = jnp.ones((d, 2))
+    near = (Neighbours(jnp.ones((d, 2))),)
     moved, _ = jax.jit(local_transform)(x, x[:, :2], innovation, near, r, jnp.ones(1))
     increment, anomalies, _ = jax.jit(lambda x: transform(x[:, :2], innovation, x))(x)
     np.testing.assert_allclose(moved[0], increment[None] + anomalies, atol=1e-5)
@@ -137,7 +137,12 @@ def test_gradients_where_nothing_is_measured_are_those_of_differences(x64, n, un
 
     def total(x, deviations):
         moved, freedom = local_transform(
-            x, deviations, jnp.asarray(innovation), jnp.stack([taper] * 4), VARIANCES, shares
+            x,
+            deviations,
+            jnp.asarray(innovation),
+            (Neighbours(jnp.stack([taper] * 4)),),
+            VARIANCES,
+            shares,
         )
         return jnp.sum(jnp.sin(moved)) + jnp.sum(freedom**2)
 

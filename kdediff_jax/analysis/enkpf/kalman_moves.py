@@ -59,21 +59,43 @@ class LocalGain(eqx.Module):
 
 
 class Surrogate(NamedTuple):
-    """The measurement as a Gaussian gain may see it: y and R, missing components cut off."""
+    """The measurement as a Gaussian gain may see it: y and R, or R's diagonal for a local gain.
+
+    Missing components are cut off.
+    """
 
     y: Float[Array, " m"]
-    noise: Float[Array, "m m"]
+    noise: Float[Array, "m *m"]
 
 
 def surrogate(forecast: Predicted, rule: GaussianSurrogate) -> Surrogate:
     """Return y and R as they are, or Gaussian sites where the density is known and not Gaussian."""
 
+    def as_it_is() -> Surrogate:
+        return Surrogate(forecast.y, forecast.noise)
+
     def sites() -> Surrogate:
-        variance, densities = jnp.diagonal(forecast.noise), forecast.log_components()
-        y, variance = rule(forecast.y, forecast.predictions, densities, forecast.alive, variance)
+        y, variance = _sites(forecast, rule)
         return Surrogate(y, jnp.diag(variance))
 
-    return forecast.error_model.by_noise(lambda: Surrogate(forecast.y, forecast.noise), sites)
+    return forecast.error_model.by_noise(as_it_is, sites)
+
+
+def local_surrogate(forecast: Predicted, rule: GaussianSurrogate) -> Surrogate:
+    """Return the same with the diagonal of R."""
+
+    def as_it_is() -> Surrogate:
+        return Surrogate(forecast.y, forecast.noise_variance)
+
+    return forecast.error_model.by_noise(as_it_is, lambda: Surrogate(*_sites(forecast, rule)))
+
+
+def _sites(forecast: Predicted, rule: GaussianSurrogate) -> tuple[Array, Array]:
+    """Return y and variance of the Gaussian that stands for each component's density."""
+    densities = forecast.log_components()
+    return rule(
+        forecast.y, forecast.predictions, densities, forecast.alive, forecast.noise_variance
+    )
 
 
 def kalman_moves(

@@ -18,7 +18,7 @@ coordinate's weights are the global ones.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -26,11 +26,12 @@ import jax.numpy as jnp
 
 from ... import kde
 from ..._checks import positive
-from ..._typing import Array, Float, Key, Number, like, tunable
-from ...ensemble.inflation import AbstractInflation, FieldSamplingInflation, as_inflation, inflate
-from ...ensemble.localisation import Localisation, checked_localisation, reach
+from ..._typing import Array, Bool, Float, Int, Key, Number, Scalar, like, tunable
+from ...ensemble.inflation import FieldSamplingInflation, Inflation, as_inflation, restore_spread
+from ...ensemble.localisation import Localisation, checked_localisation
+from ...ensemble.neighbours import Neighbours, each_neighbourhood, reach
 from ...ensemble.rotation import rotate, unimodal
-from ...ensemble.transform import each_coordinate, local_transform
+from ...ensemble.transform import local_transform
 from ...numerics import dot
 from ...observations.gaussian_surrogate import GaussianSurrogate
 from ...observations.noise import AbstractNoise, AutoNoise, as_noise
@@ -39,7 +40,7 @@ from ..base import AbstractKalmanAnalysis
 from ..decorrelation import decorrelated
 from ..outcome import Outcome
 from ..predict import Predicted
-from .kalman_moves import Surrogate, surrogate
+from .kalman_moves import Surrogate, local_surrogate
 from .kernel_width import AbstractKernelWidth, as_kernel_width
 from .likelihood_split import AbstractLikelihoodSplit, as_split, coordinate_features
 from .spread_correction import FieldSpreadCorrection
@@ -85,10 +86,11 @@ class LEnKPF(AbstractKalmanAnalysis):
     )
     rotation_angle: Number = tunable(0.9, kw_only=True)
     mode_separation: Number = tunable((3.0, 5.0), kw_only=True)
-    inflation: AbstractInflation = eqx.field(
+    inflation: Inflation = eqx.field(
         converter=as_inflation, kw_only=True, default_factory=FieldSamplingInflation
     )
     noise: AbstractNoise = eqx.field(converter=as_noise, kw_only=True, default_factory=AutoNoise)
+    independent: ClassVar[bool] = True
 
     def __check_init__(self) -> None:
         """Check the numbers."""
@@ -97,57 +99,81 @@ class LEnKPF(AbstractKalmanAnalysis):
 
     def condition(self, key: Key, forecast: Predicted) -> Outcome:
         """Correct spread, move by every share, weigh, choose one, draw, rotate, inflate."""
-        n, d = forecast.members.shape
+        d = forecast.members.shape[1]
         forecast = decorrelated(forecast)
-        taper = self.localisation.taper(d, forecast.y.shape[0], forecast.members.dtype)
-        reached = reach(taper, forecast.measured)  # 0 where no measurement reaches
+        near = self.localisation.near(d, forecast.y.shape[0], forecast.members.dtype)
+        reached = reach(near, forecast.measured)  # 0 where no measurement reaches
         forecast = self.spread_correction(forecast, reached)
-        measurement = surrogate(forecast, self.gaussian_surrogate)
+        measurement = local_surrogate(forecast, self.gaussian_surrogate)
         shares = like(forecast.members, self.kalman_share.shares)
-        moved, freedom = local_moves(forecast, measurement, taper, shares)
-        chosen = self._split(forecast, moved, shares, taper)
-        ess = kde.effective_sample_size(chosen.log_weights)  # [d]
-        # in one dimension: each coordinate has a density of its own. A fixed width is one number
-        widths = jnp.broadcast_to(self.kernel_width(n, 1, 1 - ess / forecast.count), ess.shape)
-        drawn = each_coordinate(marginal_flow, chosen.members.T, chosen.log_weights, widths).T
+        moved, freedom = local_moves(forecast, measurement, near, shares)
+        densities = relative_densities(forecast, moved)
+        taken = self._choose(forecast, moved, densities, shares, near)
+        share = jnp.take(shares, taken)
+        drawn, ess = self._draw(forecast, moved[taken], densities[:, taken], share, near)
         turned = reached * unimodal(drawn, self.mode_separation)  # a rotation would merge modes
         drawn = rotate(key, drawn, like(drawn, self.rotation_angle) * turned)
-        factor = self.inflation(freedom, n, _excess(ess, forecast))
-        mean = jnp.mean(drawn, axis=0)
-        return Outcome(inflate(drawn, factor[None]), mean, jnp.mean(ess), forecast.alive)
+        excess = _excess(ess, forecast)
+        wider = restore_spread(self.inflation, forecast.members, drawn, freedom, excess)
+        return Outcome(
+            jnp.where(reached[None] > 0, wider, drawn),
+            jnp.mean(drawn, axis=0),
+            jnp.mean(ess),
+            forecast.alive,
+            num_unreached=jnp.sum(reached == 0, dtype=jnp.int32),
+        )
 
-    def _split(
+    def _choose(
         self,
         forecast: Predicted,
         moved: Float[Array, "g n d"],
+        densities: Float[Array, "m g n"],
         shares: Float[Array, " g"],
-        taper: Float[Array, "d m"],
-    ) -> LocalSplit:
-        """Compare the posteriors of all shares, and take one for all coordinates."""
-        weigh = jax.vmap(lambda x, g: local_weights(forecast, x, (1 - g) * taper))
-        log_weights = weigh(moved, shares)
-        ess = kde.effective_sample_size(log_weights)  # [g d]
+        near: tuple[Neighbours, ...],
+    ) -> Int[Array, ""]:
+        """Compare the posteriors of all shares, and return the index of one for all coordinates."""
+
+        def compare(near: Neighbours, members: Float[Array, "g n"]) -> tuple[Array, Array]:
+            log_weights = local_weights(near, densities, 1 - shares, forecast.alive)
+            features = coordinate_features(members[:, :, None], log_weights[:, None])
+            return kde.effective_sample_size(log_weights), features
+
+        ess, features = each_neighbourhood(compare, near, jnp.moveaxis(moved, 2, 0))
         # the budget is for one coordinate, as its flow is its own: the mean over all of them
-        spent = jnp.mean(_excess(ess, forecast), axis=1)
+        spent = jnp.mean(_excess(ess, forecast), axis=0)
         # differences are judged by the noise of a neighbourhood: its size takes the place of d
-        among = self.localisation.among_state(taper.shape[0], taper.dtype)
-        sampling_noise = jnp.mean(jnp.sum(among, axis=1)) * spent
-        features = coordinate_features(moved, log_weights)
-        taken = self.kalman_share.choose(features, sampling_noise, spent)
-        return LocalSplit(moved[taken], log_weights[taken])
+        size = self.localisation.neighbourhood_size(moved.shape[2], moved.dtype)
+        estimates = jnp.moveaxis(features, 0, 1).reshape(shares.shape[0], -1)
+        return self.kalman_share.choose(estimates, size * spent, spent)
 
+    def _draw(
+        self,
+        forecast: Predicted,
+        members: Float[Array, "n d"],
+        densities: Float[Array, "m n"],
+        share: Scalar,
+        near: tuple[Neighbours, ...],
+    ) -> tuple[Float[Array, "n d"], Float[Array, " d"]]:
+        """Return the members, each coordinate moved to its weighted mixture, and its ESS."""
+        n = members.shape[0]
 
-class LocalSplit(NamedTuple):
-    """Members moved by the share taken, and the weights of each coordinate."""
+        def flow(near: Neighbours, column: Float[Array, " n"]) -> tuple[Array, Scalar]:
+            (log_weights,) = local_weights(
+                near, densities[:, None], 1 - share[None], forecast.alive
+            )
+            ess = kde.effective_sample_size(log_weights)
+            # in one dimension: each coordinate has a density of its own
+            width = self.kernel_width(n, 1, 1 - ess / forecast.count)
+            return marginal_flow(column, log_weights, width), ess
 
-    members: Float[Array, "n d"]
-    log_weights: Float[Array, "d n"]
+        drawn, ess = each_neighbourhood(flow, near, members.T)
+        return drawn.T, ess
 
 
 def local_moves(
     forecast: Predicted,
     measurement: Surrogate,
-    taper: Float[Array, "d m"],
+    near: tuple[Neighbours, ...],
     shares: Float[Array, " g"],
 ) -> tuple[Float[Array, "g n d"], Float[Array, " d"]]:
     """Return the members after every Kalman share, and each coordinate's degrees of freedom.
@@ -155,33 +181,48 @@ def local_moves(
     Args:
         forecast: members and predictions.
         measurement: y and R as the gain sees them.
-        taper: weight of every measurement for every coordinate.
+        near: the measurements near every coordinate, and their weights.
         shares: g.
     """
-    members, variances = forecast.members, jnp.diagonal(measurement.noise)
+    members, variances = forecast.members, measurement.noise
     innovation = forecast._replace(y=measurement.y).mean_innovation
     moved, freedom = local_transform(
-        forecast.anomalies, forecast.deviations, innovation, taper, variances, shares
+        forecast.anomalies, forecast.deviations, innovation, near, variances, shares
     )
     return jnp.mean(members, axis=0)[None, None] + moved, freedom
 
 
+def relative_densities(forecast: Predicted, moved: Float[Array, "g n d"]) -> Float[Array, "m g n"]:
+    """Return log p(y_k | x_i) of the members after every share, relative to the likeliest member.
+
+    A far measurement must not cost the differences their digits.
+    """
+
+    def of(members: Float[Array, "n d"]) -> Float[Array, "n m"]:
+        # the old predictions stay behind unused: log_components predicts anew
+        densities = forecast._replace(members=members).log_components()
+        return densities - jnp.max(densities, axis=0, keepdims=True)
+
+    return jnp.transpose(jax.vmap(of)(moved), (2, 0, 1))
+
+
 def local_weights(
-    forecast: Predicted, members: Float[Array, "n d"], taper: Float[Array, "d m"]
-) -> Float[Array, "d n"]:
-    """Return the normalised log-weights of moved members for every coordinate.
+    near: Neighbours,
+    densities: Float[Array, "m g n"],
+    rest: Float[Array, " g"],
+    alive: Bool[Array, " n"],
+) -> Float[Array, "g n"]:
+    """Return the normalised log-weights of the members for one coordinate.
 
     Args:
-        forecast: what they come from.
-        members: after the Kalman share.
-        taper: weight of every measurement for every coordinate, times the share that is left.
+        near: the measurements near it, and their weights.
+        densities: log p(y_k | x_i) of every measurement, for every share.
+        rest: the part of the log-likelihood that each share leaves, 1 - g.
+        alive: members that take part.
     """
-    # the old predictions stay behind unused: log_components predicts anew
-    densities = forecast._replace(members=members).log_components()
-    # relative to the likeliest member: a far measurement must not cost the differences their digits
-    densities = densities - jnp.max(densities, axis=0, keepdims=True)
-    total = jnp.where(forecast.alive[None], dot(taper, densities.T), -jnp.inf)
-    return jax.nn.log_softmax(total, axis=1)
+    listed = near.of(densities)
+    total = dot(near.weights[None], listed.reshape(listed.shape[0], -1)).reshape(listed.shape[1:])
+    return jax.nn.log_softmax(jnp.where(alive[None], rest[:, None] * total, -jnp.inf), axis=1)
 
 
 def _excess(ess: Float[Array, "*d"], forecast: Predicted) -> Float[Array, "*d"]:

@@ -12,10 +12,16 @@ import jax
 import jax.numpy as jnp
 
 from ... import kde
-from ..._typing import Array, Float, Key, Scalar, like
+from ..._typing import Array, Float, Key, like
 from ...ensemble.covariance import whole_ensemble
 from ...ensemble.gains import degrees_of_freedom
-from ...ensemble.inflation import AbstractInflation, SamplingInflation, as_inflation, inflate
+from ...ensemble.inflation import (
+    Inflation,
+    RelaxationToPriorPerturbations,
+    SamplingInflation,
+    as_inflation,
+    restore_spread,
+)
 from ...observations.gaussian_surrogate import GaussianSurrogate
 from ...observations.noise import AbstractNoise, AutoNoise, as_noise
 from ...samplers import AbstractSampler, ExactMixture
@@ -80,11 +86,20 @@ class EnKPF(AbstractKalmanAnalysis):
     gaussian_surrogate: GaussianSurrogate = eqx.field(
         kw_only=True, default_factory=GaussianSurrogate
     )
-    inflation: AbstractInflation = eqx.field(
+    inflation: Inflation = eqx.field(
         converter=as_inflation, kw_only=True, default_factory=SamplingInflation
     )
     noise: AbstractNoise = eqx.field(converter=as_noise, kw_only=True, default_factory=AutoNoise)
     sampler: AbstractSampler = eqx.field(kw_only=True, default_factory=_default_sampler)
+
+    def __check_init__(self) -> None:
+        """Check the rule of inflation."""
+        if isinstance(self.inflation, RelaxationToPriorPerturbations):
+            raise TypeError(
+                "inflation: expected a rule that does not mix forecast and analysis member by "
+                "member, as members are drawn anew (try: RelaxationToPriorSpread), got "
+                "RelaxationToPriorPerturbations"
+            )
 
     def condition(self, key: Key, forecast: Predicted) -> Outcome:
         """Correct spread, move by every share, weigh, choose one, hold the modes, draw, inflate."""
@@ -101,7 +116,7 @@ class EnKPF(AbstractKalmanAnalysis):
         )
         drawn, stats = draw(draw_key, mixture._replace(log_weights=log_weights), self.sampler)
         return Outcome(
-            ensemble=inflate(drawn, self._factor(forecast, measurement)),
+            ensemble=self._restored(forecast, measurement, drawn),
             mean=jnp.mean(drawn, axis=0),
             ess=kde.effective_sample_size(log_weights),
             alive=forecast.alive,
@@ -138,8 +153,10 @@ class EnKPF(AbstractKalmanAnalysis):
         taken = self.kalman_share.choose(joint_features(posteriors), sampling_noise, spent)
         return jax.tree.map(lambda values: values[taken], posteriors)
 
-    def _factor(self, forecast: Predicted, measurement: Surrogate) -> Scalar:
-        """Return the factor of the analysis anomalies."""
+    def _restored(
+        self, forecast: Predicted, measurement: Surrogate, drawn: Float[Array, "n d"]
+    ) -> Float[Array, "n d"]:
+        """Return the analysis with the spread that the rule of inflation gives it."""
         signal = whole_ensemble(forecast.anomalies, forecast.deviations).signal[0]
         freedom = degrees_of_freedom(signal, measurement.noise)
-        return self.inflation(freedom, forecast.members.shape[0])
+        return restore_spread(self.inflation, forecast.members, drawn, freedom)

@@ -123,9 +123,7 @@ class FieldSpreadCorrection(eqx.Module):
         """
         deviations = forecast.deviations
         variance = jnp.sum(deviations**2, axis=0) / (deviations.shape[0] - 1)
-        seen = componentwise_innovation(
-            forecast.mean_innovation, variance, jnp.diagonal(forecast.noise)
-        )
+        seen = componentwise_innovation(forecast.mean_innovation, variance, forecast.noise_variance)
         sound = without_surprises(seen, forecast.measured, self.component_threshold)
         common = probable_factor(sound, self.log_spread_std, self.largest_factor)
         return forecast.at(inflate(forecast.members, 1 + reach[None] * (common - 1)))
