@@ -1,17 +1,12 @@
-"""What all figures share: colours, canvas, axis limits, and saving."""
+"""What all figures share: colours, canvas and axis limits."""
 
 import contextlib
-import io
-import os
 import textwrap
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-
-from .. import _files
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,6 +19,7 @@ Series = Mapping[str, ArrayLike]
 _KNOWN = {"diffusion": "#0072B2", "kde": "#0072B2", "enkf": "#D55E00", "sir": "#009E73"}
 _OTHERS = ("#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#5E4FA2")
 INK, MUTED, GRID = "#1A1A1A", "#5F6670", "#E3E6EA"
+BLUE, RED, HEALTHY, MISSING = "#0072B2", "#D55E00", "#DDEFE6", "#D9DCE1"
 _STYLE: Any = {
     "font.size": 10.0,
     "axes.edgecolor": "#9AA1AB",
@@ -62,32 +58,6 @@ def palette(labels: Iterable[str]) -> dict[str, str]:
     return colours
 
 
-def save(figure: "Figure", path: str | os.PathLike[str], *, force: bool = False) -> Path:
-    """Write a figure as PNG, whole or not at all; the parent folder is created.
-
-    Args:
-        figure: The figure.
-        path: Where to write; must end in ``.png``.
-        force: Whether a file already there may be replaced.
-
-    Returns:
-        The path.
-
-    Raises:
-        ValueError: If the name does not end in ``.png``.
-        FileExistsError: If the file exists and ``force`` is not set.
-    """
-    target = Path(path)
-    if target.suffix.lower() != ".png":
-        raise ValueError(f"path: expected a name ending in .png, got {target}")
-    if target.exists() and not force:
-        raise FileExistsError(f"{target} exists; choose another name or pass --force (force=True)")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    content = io.BytesIO()
-    figure.savefig(content, format="png")
-    return _files.replace(target, content.getbuffer())
-
-
 def style() -> contextlib.AbstractContextManager[None]:
     """Return a context in which new axes have the look of this package."""
     try:
@@ -124,7 +94,9 @@ def limits(trusted: Points, others: Points) -> tuple[float, float]:
     """
     trusted, others = trusted[np.isfinite(trusted)], others[np.isfinite(others)]
     if trusted.size == 0:
-        return (0.0, 1.0)
+        if others.size == 0:
+            return (0.0, 1.0)
+        trusted = np.quantile(others, [0.02, 0.98])
     low, high = float(trusted.min()), float(trusted.max())
     room = 0.5 * (high - low) or max(float(np.std(others)) if others.size else 0.0, 1e-6) * 3
     if others.size:
