@@ -1,9 +1,9 @@
 """Figures of runs, of ensembles, of fields, of a filter's health, and of a sweep's score.
 
 Arrays in, `matplotlib.figure.Figure` out: every function works without a truth unless it compares
-with one, and labels its axes by what it is given, such as `StateSpace.labels`. `draw` makes the same
-figures from a result file. Pyplot is never used: no window opens, no global state is left behind,
-no display is needed. Needs matplotlib: ``pip install "kdediff_jax[plot]"``.
+with one, and labels its axes by what it is given, such as `StateSpace.labels`. `draw` makes the
+same figures from a result file. Pyplot is never used: no window opens, no global state is left
+behind, no display is needed. Needs matplotlib: ``pip install "kdediff_jax[plot]"``.
 """
 
 from .calibration import rank_histogram, spread_error

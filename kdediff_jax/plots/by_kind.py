@@ -12,7 +12,7 @@ from .health import effort, innovations
 from .health_page import diagnostics
 from .marginals import marginals
 from .posteriors import ensemble_panels
-from .record import Record
+from .record import Grid, Record
 from .series import MOST_PANELS, mean_of, quantiles_of, trajectories
 from .style import Points
 from .trajectories import trajectory
@@ -105,9 +105,15 @@ def _several(record: Record, columns: list[int], moment: float | None) -> "Figur
     ensemble = record.ensembles[name][:, :, columns] if record.ensembles else None
     spread = record.spreads[name][:, columns] if record.spreads else None
     return trajectories(
-        record.times, ensemble, mean=_mean(record, name)[:, columns], spread=spread,
-        labels=[record.label(k) for k in columns], title=_titled(record), moment=moment, **_known(record, columns),
-    )  # fmt: skip
+        record.times,
+        ensemble,
+        mean=_mean(record, name)[:, columns],
+        spread=spread,
+        labels=[record.label(k) for k in columns],
+        title=_titled(record),
+        moment=moment,
+        **_known(record, columns),
+    )
 
 
 def _ensemble(record: Record, chosen: Choice) -> "Figure":
@@ -145,6 +151,7 @@ def _map(record: Record, chosen: Choice) -> "Figure":
     where = list(grid.columns)
     own: Any = {k: None if v is None else v[:, where] for k, v in parts.items()}
     mean = record.means[name][:, where]
+    seen = None if record.measurements is None else np.isfinite(record.measurements[:, where])
     if len(grid.dims) == 1:
         dim, places = grid.dims[0]
         return hovmoeller(
@@ -154,6 +161,7 @@ def _map(record: Record, chosen: Choice) -> "Figure":
             label=label,
             position_label=dim,
             title=_titled(record),
+            measured=None if seen is None else places[seen.any(axis=0)],
             **own,
         )
     i = _moment(record, chosen)
@@ -161,8 +169,16 @@ def _map(record: Record, chosen: Choice) -> "Figure":
     at = {k: None if v is None else v[i].reshape(grid.shape) for k, v in own.items()}
     return field_map(
         x, y, mean[i].reshape(grid.shape), label=label, x_label=x_name, y_label=y_name,
-        title=f"{_titled(record)}, {_when(record, i)}", **at,
+        title=f"{_titled(record)}, {_when(record, i)}",
+        measured=None if seen is None else _places(grid, seen[i]), **at,
     )  # fmt: skip
+
+
+def _places(grid: Grid, seen: np.ndarray) -> Points:
+    """Return the pairs (x, y) of the elements that are measured."""
+    (_, y), (_, x) = grid.dims
+    rows, columns = np.nonzero(seen.reshape(grid.shape))
+    return np.stack([x[columns], y[rows]], axis=1)
 
 
 def _rank(record: Record, chosen: Choice) -> "Figure":

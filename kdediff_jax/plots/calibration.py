@@ -34,7 +34,8 @@ def rank_histogram(
 ) -> "Figure":
     """Draw how often the truth took each rank among the members, a panel per filter.
 
-    Flat within the grey band is honest; a U says too sure, a hill too wide, a slope biased. The
+    Flat within the grey band is honest; a U says too sure, a hill too wide, a slope biased. Bars of
+    several ranks show the mean count of these. The
     band is two standard deviations of independent counts; those of successive cycles and of
     neighbouring coordinates are not independent and scatter more. A cycle where the truth or a
     member of a coordinate is NaN has no rank and does not count. The counts themselves are
@@ -66,7 +67,7 @@ def rank_histogram(
             _draw_ranks(axis, found, edges[name], colours[name])
             name_panel(axis, name, colours[name], {}, width=110 // len(ranks))
             axis.set_xlabel("members below the truth")
-        axes[0].set_ylabel("count")
+        axes[0].set_ylabel("count per rank")
         figure.suptitle(
             f"Rank of the truth, {label}", x=0.01, ha="left", fontsize=11.5, weight="bold"
         )
@@ -105,7 +106,7 @@ def spread_error(
         raise ValueError(f"spreads: expected filters and bins, got {list(spreads)}, {bins} bins")
     dots = {name: _binned(name, spreads[name], errors[name], bins) for name in spreads}
     with style():
-        figure = canvas(4.4)
+        figure = canvas(float(np.clip(1.2 + 10.5 / len(dots), 3.4, 5.0)))
         axes: Any = figure.subplots(1, len(dots), sharex=True, sharey=True, squeeze=False)[0]
         colours = palette(dots)
         every = np.concatenate([part.ravel() for part in dots.values()] or [np.zeros(0)])
@@ -115,7 +116,8 @@ def spread_error(
             axis.plot([low, high], [low, high], color=INK, linewidth=1.2, label="spread = error")
             look = {"marker": "o", "markersize": 7, "linewidth": 1.2, "markeredgecolor": "white"}
             axis.plot(widths, misses, color=colours[name], label="bins", **look)
-            axis.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high), aspect="equal")
+            axis.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high))
+            axis.set_box_aspect(1)
             name_panel(axis, name, colours[name], {}, width=110 // len(dots))
             axis.grid(color=GRID, linewidth=0.8)
             axis.set_xlabel("spread")
@@ -159,15 +161,16 @@ def _draw_ranks(
     axis: "Axes", ranks: NDArray[np.intp], edges: NDArray[np.intp], colour: str
 ) -> None:
     """Draw the counts, and where flat ones lie."""
-    counts = np.histogram(ranks, bins=edges - 0.5)[0]
-    shares = np.diff(edges) / edges[-1]
-    expected = len(ranks) * shares
-    scatter = 2 * np.sqrt(expected * (1 - shares))
+    widths = np.diff(edges)
+    counts = np.histogram(ranks, bins=edges - 0.5)[0] / widths
+    shares = widths / edges[-1]
+    expected = len(ranks) * shares / widths
+    scatter = 2 * np.sqrt(len(ranks) * shares * (1 - shares)) / widths
     where = edges - 0.5
     low, high = np.maximum(expected - scatter, 0), expected + scatter
-    axis.stairs(high, where, baseline=low, fill=True, color=GRID, label="flat, ± 2 deviations")
+    axis.stairs(high, where, baseline=low, fill=True, color=GRID, zorder=0, label="band")
     axis.stairs(expected, where, color=MUTED, linewidth=1.2, baseline=None, label="flat")
-    axis.stairs(counts, where, fill=True, color=colour, alpha=0.55, label="counts", zorder=0.9)
+    axis.stairs(counts, where, fill=True, color=colour, alpha=0.5, label="counts")
     axis.stairs(counts, where, color=colour, linewidth=1.2)
     axis.set_xlim(where[0], where[-1])
     axis.set_ylim(bottom=0)

@@ -6,11 +6,20 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .series import check_series, check_times
-from .style import MISSING, Points, canvas, style
+from .style import INK, MISSING, Points, canvas, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+
+_DOTS: Any = {
+    "linestyle": "none",
+    "markersize": 5,
+    "markerfacecolor": "white",
+    "markeredgecolor": INK,
+    "markeredgewidth": 0.8,
+}
 
 
 class _Panel(NamedTuple):
@@ -30,6 +39,7 @@ def hovmoeller(
     *,
     spread: ArrayLike | None = None,
     truth: ArrayLike | None = None,
+    measured: ArrayLike | None = None,
     label: str = "state",
     position_label: str = "position",
     time_label: str = "model time",
@@ -46,6 +56,7 @@ def hovmoeller(
         mean: Ensemble mean ``[t p]``.
         spread: Standard deviation of the members ``[t p]``.
         truth: True field ``[t p]``.
+        measured: Coordinates that are measured, marked at the right border.
         label: Name of the field, units included.
         position_label: Label of the field's dimension.
         time_label: Label of the time axis.
@@ -67,8 +78,13 @@ def hovmoeller(
         for axis, panel in zip(axes, panels, strict=True):
             _fill(axis, panel._replace(values=panel.values.T), times, places)
             axis.set_ylabel(position_label)
+            if measured is not None:
+                seen = np.asarray(measured, dtype=np.float64)
+                where = np.full(seen.shape, axis.get_xlim()[1])
+                axis.plot(where, seen, label="measured", **_DOTS, marker="<", clip_on=False)
         axes[-1].set_xlabel(time_label)
         figure.suptitle(title or label, x=0.01, ha="left", fontsize=11.5, fontweight="bold")
+        _explain(figure, axes[0])
     return figure
 
 
@@ -79,6 +95,7 @@ def field_map(
     *,
     spread: ArrayLike | None = None,
     truth: ArrayLike | None = None,
+    measured: ArrayLike | None = None,
     label: str = "state",
     x_label: str = "x",
     y_label: str = "y",
@@ -92,6 +109,7 @@ def field_map(
         mean: Ensemble mean ``[q p]``.
         spread: Standard deviation of the members ``[q p]``.
         truth: True field ``[q p]``.
+        measured: Where it is measured, pairs (x, y) ``[k 2]``.
         label: Name of the field, units included.
         x_label: Label of the horizontal dimension.
         y_label: Label of the vertical one.
@@ -114,6 +132,9 @@ def field_map(
         )
         for axis, panel in zip(axes.flat, panels, strict=False):
             _fill(axis, panel, across, up)
+            if measured is not None:
+                seen = np.asarray(measured, dtype=np.float64).reshape(-1, 2)
+                axis.plot(seen[:, 0], seen[:, 1], label="measured", **_DOTS, marker="o")
         for axis in list(axes.flat)[len(panels) :]:
             axis.set_visible(False)
         for axis in axes[-1]:
@@ -121,7 +142,15 @@ def field_map(
         for axis in axes[:, 0]:
             axis.set_ylabel(y_label)
         figure.suptitle(title or label, x=0.01, ha="left", fontsize=11.5, fontweight="bold")
+        _explain(figure, axes.flat[0])
     return figure
+
+
+def _explain(figure: "Figure", axis: "Axes") -> None:
+    """Put a legend beside the headline, where measured places are marked."""
+    handles = axis.get_lines()
+    if handles:
+        figure.legend(handles=handles, loc="upper right", borderaxespad=0.2).set_in_layout(False)
 
 
 def _panels(

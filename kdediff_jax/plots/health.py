@@ -47,7 +47,7 @@ def innovations(
         )
         colours = palette(values)
         every = np.concatenate(list(values.values()))
-        bins = _log_bins(every)
+        bins = np.geomspace(*innovation_limits(every), 25)
         for (left, right), (name, line) in zip(axes, values.items(), strict=True):
             draw_innovation(left, times, line, colours[name])
             right.hist(line[np.isfinite(line)], bins=bins, color=colours[name], alpha=0.6)
@@ -58,6 +58,7 @@ def innovations(
             known = line[np.isfinite(line)]
             mean = f"mean {known.mean():.3g}" if known.size else "none"
             name_panel(left, name, colours[name], {name: mean})
+        axes[0][0].set_ylim(*innovation_limits(every))
         axes[-1][0].set_xlabel(time_label)
         axes[-1][1].set_xlabel("normalised innovation")
         figure.suptitle("Normalised innovation", x=0.01, ha="left", fontsize=11.5, weight="bold")
@@ -99,12 +100,15 @@ def effort(
     again = {name: check_series("rejected", v, times.shape) for name, v in (rejected or {}).items()}
     with style():
         figure = canvas(1.2 + 1.7 * len(sizes))
-        axes: Any = figure.subplots(len(sizes), 2, sharex=True, sharey="col", squeeze=False)
+        axes: Any = figure.subplots(len(sizes), 2, sharex=True, squeeze=False)
         colours = palette(sizes)
         for (left, right), (name, line) in zip(axes, sizes.items(), strict=True):
             draw_ess(left, times, line, members, colours[name])
             draw_steps(right, times, counts[name], again.get(name), colours[name])
             name_panel(left, name, colours[name], {})
+        top = max(axis.get_ylim()[1] for axis in axes[:, 1])
+        for axis in axes[:, 1]:
+            axis.set_ylim(0, top)
         for axis in axes[-1]:
             axis.set_xlabel(time_label)
         title = "Effective sample size, and steps of the solver"
@@ -121,12 +125,17 @@ def draw_innovation(axis: "Axes", times: Points, values: Points, colour: str) ->
     axis.plot(times, values, color=colour, label="innovation", **look)
     axis.plot(times, running_mean(values), color=MUTED, label="running mean", **mean_look(times))
     axis.set_yscale("log")
-    known = values[np.isfinite(values) & (values > 0)]
-    low, high = (known.min(), known.max()) if known.size else (1.0, 1.0)
-    axis.set_ylim(min(low, OVER) / 1.6, max(high, UNDER) * 1.6)
+    axis.set_ylim(*innovation_limits(values))
     axis.set_ylabel("innovation")
     axis.grid(color=GRID, linewidth=0.8)
     span_times(axis, times)
+
+
+def innovation_limits(values: Points) -> tuple[float, float]:
+    """Return limits of a logarithmic axis that hold the values and the healthy range."""
+    known = values[np.isfinite(values) & (values > 0)]
+    low, high = (known.min(), known.max()) if known.size else (1.0, 1.0)
+    return min(low, OVER) / 1.6, max(high, UNDER) * 1.6
 
 
 def draw_ess(axis: "Axes", times: Points, values: Points, members: int, colour: str) -> None:
@@ -150,6 +159,7 @@ def draw_steps(
         axis.plot(times, rejected, color=INK, label="taken again", **look)
         top = max(top, np.nan_to_num(rejected).max())
     axis.set_ylim(0, 1.1 * max(top, 1.0))
+    axis.yaxis.get_major_locator().set_params(integer=True)
     axis.set_ylabel("steps")
     axis.grid(color=GRID, linewidth=0.8)
     span_times(axis, times)
@@ -173,14 +183,6 @@ def _checked(what: str, series: Series, times: Points) -> dict[str, Points]:
     if not series:
         raise ValueError(f"{what}: expected at least one filter, got none")
     return {name: check_series(f"{what}[{name!r}]", v, times.shape) for name, v in series.items()}
-
-
-def _log_bins(values: Points) -> Points:
-    """Return edges evenly spaced in the logarithm that hold the values and the healthy range."""
-    known = values[np.isfinite(values) & (values > 0)]
-    low = min(OVER, known.min() if known.size else OVER)
-    high = max(UNDER, known.max() if known.size else UNDER)
-    return np.geomspace(low / 1.1, high * 1.1, 25)
 
 
 def _legend(figure: "Figure", lines: list[tuple[str, str]]) -> None:

@@ -67,7 +67,9 @@ def diagnostics(
         figure = canvas(8.6 + 0.19 * len(words))
         parts: Any = figure.subfigures(2, 1, height_ratios=[8.0, 0.6 + 0.19 * len(words)])
         figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold")
-        _panels(parts[0], when, own, members, lines, time_label)
+        handles = _panels(parts[0], when, own, members, lines, time_label)
+        legend = figure.legend(handles=handles, loc="upper right", ncols=3, borderaxespad=0.2)
+        legend.set_in_layout(False)
         verdict = (
             "Healthy: nothing was found" if found.healthy else "Found: " + ", ".join(found.kinds)
         )
@@ -97,8 +99,8 @@ def _panels(
     members: int,
     lines: dict[str, Points],
     time_label: str,
-) -> None:
-    """Fill the part of the page with the panels."""
+) -> list[Any]:
+    """Fill the part of the page with the panels; return what the legend has to explain."""
     axes: Any = part.subplots(3, 2, sharex=True)
     innovation = np.asarray(info.normalised_innovation, dtype=np.float64)
     draw_innovation(axes[0, 0], times, innovation, BLUE)
@@ -129,14 +131,16 @@ def _panels(
         (~info.ok.astype(bool)).any()
     )
     handles += [Line2D([], [], color=MUTED, label="running mean")]
-    part.legend(handles=handles, loc="upper right", ncols=3).set_in_layout(False)
+    return handles
 
 
 def _counts(axis: "Axes", times: Points, counts: Points, what: str) -> None:
     """Draw how many were left out; none is healthy."""
-    axis.axhspan(-0.2, 0.2, color=HEALTHY, zorder=0)
+    top = 1.1 * max(float(counts.max()), 1.0)
+    axis.axhspan(-0.06 * top, 0.06 * top, color=HEALTHY, zorder=0)
     axis.plot(times, counts, color=BLUE, label=what, **mean_look(times))
-    axis.set_ylim(-0.2, 1.1 * max(float(counts.max()), 1.0))
+    axis.set_ylim(-0.06 * top, top)
+    axis.yaxis.get_major_locator().set_params(integer=True)
     axis.set_ylabel(what)
     axis.grid(color=GRID, linewidth=0.8)
     span_times(axis, times)
