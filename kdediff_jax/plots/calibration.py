@@ -12,6 +12,7 @@ from .style import (
     Points,
     Series,
     canvas,
+    headline,
     name_panel,
     palette,
     same_filters,
@@ -68,10 +69,7 @@ def rank_histogram(
             name_panel(axis, name, colours[name], {}, width=110 // len(ranks))
             axis.set_xlabel("members below the truth")
         axes[0].set_ylabel("count per rank")
-        figure.suptitle(
-            f"Rank of the truth, {label}", x=0.01, ha="left", fontsize=11.5, weight="bold"
-        )
-        figure.legend(handles=_rank_handles(), loc="upper right", ncols=2).set_in_layout(False)
+        headline(figure, f"Rank of the truth, {label}", _rank_handles())
     return figure
 
 
@@ -122,10 +120,7 @@ def spread_error(
             axis.grid(color=GRID, linewidth=0.8)
             axis.set_xlabel("spread")
         axes[0].set_ylabel("error of the mean")
-        axes[0].legend(loc="upper left", handles=[axes[0].lines[0]])
-        figure.suptitle(
-            f"Spread against error, {label}", x=0.01, ha="left", fontsize=11.5, weight="bold"
-        )
+        headline(figure, f"Spread against error, {label}", [axes[0].lines[0]])
     return figure
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .series import check_series, check_times
-from .style import INK, MISSING, Points, canvas, style
+from .style import INK, MISSING, Points, canvas, headline, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -83,8 +83,7 @@ def hovmoeller(
                 where = np.full(seen.shape, axis.get_xlim()[1])
                 axis.plot(where, seen, label="measured", **_DOTS, marker="<", clip_on=False)
         axes[-1].set_xlabel(time_label)
-        figure.suptitle(title or label, x=0.01, ha="left", fontsize=11.5, fontweight="bold")
-        _explain(figure, axes[0])
+        headline(figure, title or label, axes[0].get_lines())
     return figure
 
 
@@ -141,16 +140,8 @@ def field_map(
             axis.set_xlabel(x_label)
         for axis in axes[:, 0]:
             axis.set_ylabel(y_label)
-        figure.suptitle(title or label, x=0.01, ha="left", fontsize=11.5, fontweight="bold")
-        _explain(figure, axes.flat[0])
+        headline(figure, title or label, axes.flat[0].get_lines())
     return figure
-
-
-def _explain(figure: "Figure", axis: "Axes") -> None:
-    """Put a legend beside the headline, where measured places are marked."""
-    handles = axis.get_lines()
-    if handles:
-        figure.legend(handles=handles, loc="upper right", borderaxespad=0.2).set_in_layout(False)
 
 
 def _panels(

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 _STEPS = 8  # of the solver between two frames
 _GRID = 90  # points along an axis at which the density is drawn
-_HOLD = 12  # frames for which the end is shown
 
 
 def flow_paths(
@@ -75,6 +74,7 @@ def animate_flow(
     *,
     tau_max: float | None = None,
     frames: int = 40,
+    width: int = 640,
     labels: Sequence[str] = ("first coordinate", "second coordinate"),
     title: str = "Reverse diffusion",
 ) -> "FuncAnimation":
@@ -89,12 +89,13 @@ def animate_flow(
         state_bandwidth: Noise level at the end.
         latents: Standard normal draws ``[k 1]`` or ``[k 2]``, scaled here.
         tau_max: Noise level at the start; five spreads of the members if not given.
-        frames: Number of frames, without those for which the end is held.
+        frames: Number of frames.
+        width: Width in pixels.
         labels: Names of the coordinates, units included.
         title: Headline.
 
     Returns:
-        The animation, 640 pixels wide. `save` writes it as GIF; in a notebook `to_jshtml` shows it.
+        The animation. `save` writes it as GIF.
 
     Raises:
         ValueError: If shapes do not go together, or numbers are out of range.
@@ -116,18 +117,21 @@ def animate_flow(
     if len(names) < members.shape[1]:
         raise ValueError(f"labels: expected {members.shape[1]}, got {list(labels)}")
     draw = _trails if members.shape[1] == 1 else _clouds
-    return draw(paths, taus[::_STEPS], members, np.asarray(log_weights), names, title)
+    return draw(
+        _canvas(title, width), paths, taus[::_STEPS], members, np.asarray(log_weights), names
+    )
 
 
-def _canvas(title: str) -> tuple[Any, "Axes"]:
+def _canvas(title: str, width: int) -> tuple[Any, "Axes"]:
     """Return a figure with a canvas of its own, and its axes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6.4, 4.4), dpi=100, facecolor="white")
-    FigureCanvasAgg(figure)
-    axis = figure.add_axes((0.11, 0.13, 0.86, 0.75))
-    figure.suptitle(title, x=0.02, ha="left", fontsize=11.5, fontweight="bold")
+    with style():
+        figure = Figure(figsize=(6.4, 4.4), dpi=width / 6.4, facecolor="white")
+        FigureCanvasAgg(figure)
+        axis = figure.add_axes((0.11, 0.13, 0.86, 0.75))
+        figure.suptitle(title, x=0.02, ha="left", fontsize=11.5, fontweight="bold")
     return figure, axis
 
 
@@ -136,17 +140,21 @@ def _animation(figure: Any, draw: Any, frames: int) -> "FuncAnimation":
 
     def shown(frame: int) -> list[Any]:
         with style():
-            return draw(min(frame, frames - 1))
+            return draw(frame)
 
-    return FuncAnimation(figure, shown, frames=frames + _HOLD, interval=80, blit=False)
+    return FuncAnimation(figure, shown, frames=frames, interval=80, repeat_delay=1500)
 
 
 def _clouds(
-    paths: Points, taus: Points, members: Points, log_weights: Points, names: list[str], title: str
+    canvas: tuple[Any, "Axes"],
+    paths: Points,
+    taus: Points,
+    members: Points,
+    log_weights: Points,
+    names: list[str],
 ) -> "FuncAnimation":
     """Animate points in two coordinates."""
-    with style():
-        figure, axis = _canvas(title)
+    figure, axis = canvas
     kept = np.exp(log_weights - log_weights.max()) > 1e-3
     bounds = []
     for k in range(2):
@@ -171,21 +179,25 @@ def _clouds(
 
 
 def _trails(
-    paths: Points, taus: Points, members: Points, log_weights: Points, names: list[str], title: str
+    canvas: tuple[Any, "Axes"],
+    paths: Points,
+    taus: Points,
+    members: Points,
+    log_weights: Points,
+    names: list[str],
 ) -> "FuncAnimation":
     """Animate points of one coordinate, their noise level falling to the right."""
-    with style():
-        figure, axis = _canvas(title)
+    figure, axis = canvas
     held = np.concatenate([members[:, 0], paths[-1][:, 0]])
     room = 0.5 * (held.max() - held.min() or 1.0)
     low, high = held.min() - room, held.max() + room
     line = np.linspace(low, high, 300)
+    width = 0.35 * np.log(taus[0] / taus[-1])
 
     def draw(frame: int) -> list[Any]:
         axis.clear()
-        height = np.exp(kde.log_density(*_points(line[:, None], members, log_weights), taus[frame]))
-        width = 0.35 * np.log(taus[0] / taus[-1])
-        edge = taus[frame] * np.exp(-width * np.asarray(height) / np.asarray(height).max())
+        height = _heights(line[:, None], members, log_weights, taus[frame])
+        edge = taus[frame] * np.exp(-width * height)
         axis.fill_betweenx(line, taus[frame], edge, color=SHADES[1], linewidth=0)
         axis.plot(taus[: frame + 1], paths[: frame + 1, :, 0], color=BLUE, linewidth=0.7, alpha=0.4)
         here = np.full(paths.shape[1], taus[frame])
@@ -193,7 +205,8 @@ def _trails(
         axis.scatter(here, paths[frame, :, 0], color=BLUE, **look)
         axis.axvline(taus[frame], color=INK, linewidth=0.8)
         axis.set(xscale="log", xlim=(taus[0], taus[-1] * np.exp(-width)), ylim=(low, high))
-        axis.set(xlabel="noise level, falling", ylabel=names[0])
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.set(xlabel="noise level", ylabel=names[0])
         axis.grid(color=GRID, linewidth=0.8)
         axis.set_title(f"noise level {taus[frame]:.3g}", loc="right", fontsize=10, color=MUTED)
         return []
@@ -201,10 +214,15 @@ def _trails(
     return _animation(figure, draw, len(paths))
 
 
-def _points(points: Points, members: Points, log_weights: Points) -> tuple[Any, Any, Any]:
-    """Return arrays of one dtype for `kde`."""
+_log_density = jax.jit(kde.log_density)
+
+
+def _heights(points: Points, members: Points, log_weights: Points, tau: float) -> Points:
+    """Return the density at a noise level in units of its largest value."""
     dtype = jnp.result_type(float)
-    return tuple(jnp.asarray(a, dtype) for a in (points, members, log_weights))  # pyright: ignore[reportReturnType]
+    arrays = (jnp.asarray(a, dtype) for a in (points, members, log_weights, tau))
+    log = np.asarray(_log_density(*arrays), dtype=np.float64)
+    return np.exp(log - log.max())
 
 
 def _density(
@@ -213,5 +231,4 @@ def _density(
     """Return the density at this noise level on a grid; it may reach beyond."""
     x, y = (np.linspace(*limits, _GRID) for limits in bounds)
     points = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
-    log = np.asarray(kde.log_density(*_points(points, members, log_weights), float(tau)))
-    return x, y, np.exp(log - log.max()).reshape(_GRID, _GRID).astype(np.float64)
+    return x, y, _heights(points, members, log_weights, tau).reshape(_GRID, _GRID)

@@ -7,7 +7,19 @@ from numpy.typing import ArrayLike
 
 from ..diagnosis.checks import OVER, UNDER, handful
 from .series import check_series, check_times
-from .style import GRID, HEALTHY, INK, MUTED, Points, Series, canvas, name_panel, palette, style
+from .style import (
+    GRID,
+    HEALTHY,
+    INK,
+    MUTED,
+    Points,
+    Series,
+    canvas,
+    headline,
+    name_panel,
+    palette,
+    style,
+)
 from .trajectories import mean_look, span_times
 
 if TYPE_CHECKING:
@@ -61,8 +73,8 @@ def innovations(
         axes[0][0].set_ylim(*innovation_limits(every))
         axes[-1][0].set_xlabel(time_label)
         axes[-1][1].set_xlabel("normalised innovation")
-        figure.suptitle("Normalised innovation", x=0.01, ha="left", fontsize=11.5, weight="bold")
-        _legend(figure, [("running mean", MUTED), ("expected, 1", INK)])
+        lines = [("running mean", MUTED), ("expected, 1", INK)]
+        headline(figure, "Normalised innovation", _handles(lines))
     return figure
 
 
@@ -112,8 +124,7 @@ def effort(
         for axis in axes[-1]:
             axis.set_xlabel(time_label)
         title = "Effective sample size, and steps of the solver"
-        figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, weight="bold")
-        _legend(figure, [("steps taken again", INK)])
+        headline(figure, title, _handles([("steps taken again", INK)]))
     return figure
 
 
@@ -185,10 +196,9 @@ def _checked(what: str, series: Series, times: Points) -> dict[str, Points]:
     return {name: check_series(f"{what}[{name!r}]", v, times.shape) for name, v in series.items()}
 
 
-def _legend(figure: "Figure", lines: list[tuple[str, str]]) -> None:
+def _handles(lines: list[tuple[str, str]]) -> list[Any]:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    handles = [Line2D([], [], color=colour, label=name) for name, colour in lines]
-    handles.append(Patch(color=HEALTHY, label="healthy"))  # pyright: ignore[reportArgumentType]
-    figure.legend(handles=handles, loc="upper right", ncols=3).set_in_layout(False)
+    handles: list[Any] = [Line2D([], [], color=colour, label=name) for name, colour in lines]
+    return [*handles, Patch(color=HEALTHY, label="healthy")]

@@ -10,7 +10,7 @@ from ..analysis.outcome import AnalysisInfo
 from ..diagnosis import Diagnosis, diagnose
 from .health import draw_ess, draw_innovation, draw_steps
 from .series import check_series, check_times
-from .style import BLUE, GRID, HEALTHY, INK, MUTED, RED, Points, canvas, style
+from .style import BLUE, GRID, HEALTHY, INK, MUTED, RED, Points, canvas, headline, style
 from .trajectories import mean_look, span_times
 
 if TYPE_CHECKING:
@@ -59,17 +59,19 @@ def diagnostics(
     own = AnalysisInfo(*(np.asarray(field) for field in info))  # pyright: ignore[reportArgumentType]
     for name in own._fields[:-1]:
         check_series(f"info.{name}", getattr(own, name), when.shape)
+    shape = np.shape(own.mean)
+    if len(shape) != 2 or shape[0] != ok.size:
+        raise ValueError(f"info.mean: expected shape ({ok.size}, d), got {shape}")
     sizes = {"spread": spread, "error": error}
-    lines = {name: _root_mean_square(name, v, when) for name, v in sizes.items() if v is not None}
+    arrays = {name: check_series(name, v, shape) for name, v in sizes.items() if v is not None}
+    lines = {name: np.sqrt(np.mean(array**2, axis=1)) for name, array in arrays.items()}
     found = diagnose(own, members, None if spread is None else np.asarray(spread))
     words = _words(found)
     with style():
         figure = canvas(8.6 + 0.19 * len(words))
         parts: Any = figure.subfigures(2, 1, height_ratios=[8.0, 0.6 + 0.19 * len(words)])
-        figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold")
         handles = _panels(parts[0], when, own, members, lines, time_label)
-        legend = figure.legend(handles=handles, loc="upper right", ncols=3, borderaxespad=0.2)
-        legend.set_in_layout(False)
+        headline(figure, title, handles, size=13)
         verdict = (
             "Healthy: nothing was found" if found.healthy else "Found: " + ", ".join(found.kinds)
         )
@@ -156,15 +158,7 @@ def _sizes(axis: "Axes", times: Points, lines: dict[str, Points]) -> None:
     else:
         where: Any = {"transform": axis.transAxes, "ha": "center", "va": "center"}
         axis.text(0.5, 0.5, "not stored in this run", color=MUTED, **where)
-    axis.set_ylim(bottom=0)
+    axis.set_ylim(0, 1.25 * axis.get_ylim()[1])  # the legend has a line of its own
     axis.set_ylabel("root mean square")
     axis.grid(color=GRID, linewidth=0.8)
     span_times(axis, times)
-
-
-def _root_mean_square(name: str, value: ArrayLike, times: Points) -> Points:
-    """Return the root mean square over the coordinates [t]."""
-    array = np.asarray(value, dtype=np.float64)
-    if array.ndim != 2 or len(array) != times.size or not array.shape[1]:
-        raise ValueError(f"{name}: expected shape ({times.size}, d), got {array.shape}")
-    return np.sqrt(np.mean(array**2, axis=1))

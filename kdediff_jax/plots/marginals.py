@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from .clouds import histogram, panel_limits, scatter
 from .posteriors import legend_handles
 from .series import check_labels
-from .style import BLUE, Points, canvas, style
+from .style import BLUE, Points, canvas, headline, style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -57,10 +57,8 @@ def marginals(
     with style():
         figure = canvas(4.4 if d == 1 else 2.6 + 1.7 * d)
         _draw(figure, cloud, point, sample, names)
-        figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold")
         handles = legend_handles(min(d, 2), point is not None, sample is not None)
-        legend = figure.legend(handles=handles, loc="upper right", ncols=3, borderaxespad=0.2)
-        legend.set_in_layout(False)
+        headline(figure, title, handles)
     return figure
 
 

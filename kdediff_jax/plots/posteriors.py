@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .clouds import DASHES, SHADES, density, histogram, panel_limits, scatter
-from .style import INK, MUTED, Points, Series, canvas, name_panel, palette, style
+from .style import INK, MUTED, Points, Series, canvas, headline, name_panel, palette, style
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -107,11 +107,7 @@ def draw_ensembles(
     if d == 1 and reference is not None:  # a collapsed ensemble must not flatten the others
         peak = density(reference, 50, bounds[0])[0].max()
         axes[0].set_ylim(0, min(axes[0].get_ylim()[1], 2 * peak))
-    # The headline's line is reserved by the layout; the legend shares it.
-    figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold")
-    handles = legend_handles(d, truth is not None, reference is not None)
-    legend = figure.legend(handles=handles, loc="upper right", ncols=3, borderaxespad=0.2)
-    legend.set_in_layout(False)
+    headline(figure, title, legend_handles(d, truth is not None, reference is not None))
 
 
 def legend_handles(d: int, with_truth: bool, with_reference: bool) -> list["Artist"]:

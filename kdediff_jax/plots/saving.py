@@ -5,13 +5,15 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from .. import _files
 
 if TYPE_CHECKING:
     from matplotlib.animation import Animation
     from matplotlib.figure import Figure
 
-_FPS, _COLOURS = 12, 32
+_FPS, _HOLD, _COLOURS = 12, 1500, 32  # the second: milliseconds for which the end is shown
 
 
 def save(
@@ -63,14 +65,14 @@ def _write_gif(animation: Any, content: io.BytesIO) -> None:
 
         def grab_frame(self, **options: Any) -> None:
             """Keep the figure as it is now."""
-            drawn = io.BytesIO()
-            self.fig.savefig(drawn, format="png", dpi=self.dpi)
-            frames.append(Image.open(drawn).convert("RGB"))
+            frames.append(
+                Image.fromarray(np.asarray(self.fig.canvas.buffer_rgba())[..., :3].copy())
+            )
 
         def finish(self) -> None:
             """Do nothing: the frames are there."""
 
-    animation.save("frames", writer=Frames(fps=_FPS), dpi=100)
+    animation.save("frames", writer=Frames(fps=_FPS))
     # a palette of all frames: the first alone may lack a colour of the last
     width, height = frames[0].size
     few = frames[:: max(1, len(frames) // 6)]
@@ -79,7 +81,8 @@ def _write_gif(animation: Any, content: io.BytesIO) -> None:
         sheet.paste(frame, (0, k * height))
     palette = sheet.quantize(_COLOURS)
     reduced = [f.quantize(palette=palette, dither=Image.Dither.NONE) for f in frames]
+    durations = [1000 // _FPS] * (len(reduced) - 1) + [_HOLD]
     reduced[0].save(
-        content, format="GIF", save_all=True, append_images=reduced[1:],
-        duration=1000 // _FPS, loop=0, optimize=False,
+        content, format="GIF", save_all=True, append_images=reduced[1:], duration=durations, loop=0,
+        optimize=False,
     )  # fmt: skip

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .style import BLUE, GRID, MUTED, Points, canvas, limits, style
+from .style import BLUE, GRID, MUTED, Points, canvas, headline, limits, style
 from .trajectories import (
     Lines,
     band_handles,
@@ -77,14 +77,10 @@ def trajectories(
         figure = canvas(1.2 + 1.5 * len(names))
         _draw(figure, times, centre, bands, known, names, moment)
         figure.axes[-1].set_xlabel(time_label)
-        figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold")
         opacities = {label: 0.35 for label, _, _ in bands[-1:]}
         opacities = {label: 0.18 for label, _, _ in bands[:-1]} | opacities
         handles = [*known_handles(known), *band_handles(opacities)]
-        legend = figure.legend(
-            handles=handles, loc="upper right", ncols=len(handles), borderaxespad=0.2
-        )
-        legend.set_in_layout(False)
+        headline(figure, title, handles)
     return figure
 
 

@@ -2,15 +2,16 @@
 
 import contextlib
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
 Points = NDArray[np.float64]
 Series = Mapping[str, ArrayLike]
@@ -75,6 +76,27 @@ def canvas(height: float) -> "Figure":
     layout: Any = figure.get_layout_engine()
     layout.set(w_pad=0.08, h_pad=0.08)
     return figure
+
+
+def headline(
+    figure: "Figure | SubFigure", title: str, handles: "Sequence[Artist]" = (), size: float = 11.5
+) -> None:
+    """Write a headline with a legend to its right, or below it where both are too long.
+
+    The layout reserves the lines of the headline, so that the legend need not take part in it.
+    """
+    per_letter = 0.0092 * size / 11.5  # of the width, in bold
+    folded = textwrap.wrap(title, int(0.97 / per_letter)) or [" "]
+    legend = sum(0.055 + 0.0062 * len(str(handle.get_label())) for handle in handles)
+    below = bool(handles) and per_letter * len(folded[-1]) + legend > 0.97
+    text = "\n".join(folded + [" "] * below)
+    figure.suptitle(text, x=0.01, ha="left", fontsize=size, fontweight="bold")
+    if handles:
+        line = 1.25 * size / 72 * 100 / figure.bbox.height  # of the height
+        top = 1 - line * (len(folded) - 1 + below) - 6 * below / figure.bbox.height
+        place: Any = {"loc": "upper right", "bbox_to_anchor": (1, top), "borderaxespad": 0.2}
+        drawn = figure.legend(handles=list(handles), ncols=len(handles), **place)
+        drawn.set_in_layout(False)
 
 
 def name_panel(
