@@ -40,7 +40,6 @@ def lacking(kind: str, record: Record) -> str | None:
         "a field of one or two dimensions, or eight coordinates": bool(_drawable(record)),
         "a truth": record.truth is not None,
         "spreads or ensembles": bool(record.spreads),
-        "a mean": bool(record.means),
         "innovations": all("normalised_innovation" in i for i in record.info.values()),
         "effective sample sizes": all({"ess", "num_steps"} <= set(i) for i in record.info.values()),
         "all reports": all(set(AnalysisInfo._fields[:-1]) <= set(i) for i in record.info.values()),
@@ -57,7 +56,7 @@ def _mean(record: Record, name: str) -> Points:
 
 
 def _drawable(record: Record) -> list[str]:
-    return [n for n, g in record.fields.items() if len(g.dims) in (1, 2)] if record.means else []
+    return [name for name, grid in record.fields.items() if len(grid.dims) in (1, 2)]
 
 
 def _trajectory(record: Record, chosen: Choice) -> "Figure":
@@ -150,7 +149,7 @@ def _map(record: Record, chosen: Choice) -> "Figure":
     parts = {"spread": record.spreads.get(name), "truth": record.truth}
     where = list(grid.columns)
     own: Any = {k: None if v is None else v[:, where] for k, v in parts.items()}
-    mean = record.means[name][:, where]
+    mean = _mean(record, name)[:, where]
     seen = None if record.measurements is None else np.isfinite(record.measurements[:, where])
     if len(grid.dims) == 1:
         dim, places = grid.dims[0]
@@ -258,7 +257,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "trajectory": ("a mean or ensembles",),
     "ensemble": ("ensembles",),
     "marginals": ("ensembles",),
-    "map": ("a field of one or two dimensions, or eight coordinates", "a mean"),
+    "map": ("a field of one or two dimensions, or eight coordinates", "a mean or ensembles"),
     "rank": ("ensembles", "a truth"),
     "spread": ("spreads or ensembles", "a truth"),
     "innovation": ("innovations",),

@@ -106,6 +106,8 @@ def animate_flow(
         raise ValueError(f"centres: expected shape (n, 1) or (n, 2), got {members.shape}")
     if frames < 2:
         raise ValueError(f"frames: expected at least 2, got {frames}")
+    if not 100 <= width <= 4000:
+        raise ValueError(f"width: expected 100 to 4000 pixels, got {width}")
     top = 5 * float(members.std(axis=0).max()) if tau_max is None else float(tau_max)
     if not 0 < state_bandwidth < top:
         raise ValueError(f"state_bandwidth: expected between 0 and {top:g}, got {state_bandwidth}")
