@@ -37,6 +37,7 @@ def lacking(kind: str, record: Record) -> str | None:
     have = {
         "a mean or ensembles": bool(record.means or record.ensembles),
         "ensembles": bool(record.ensembles),
+        "members of a cycle": bool(record.ensembles or record.last),
         "a field of one or two dimensions, or eight coordinates": bool(_drawable(record)),
         "a truth": record.truth is not None,
         "spreads or ensembles": bool(record.spreads),
@@ -120,7 +121,7 @@ def _ensemble(record: Record, chosen: Choice) -> "Figure":
     if len(columns) > _PAIR:
         raise ValueError(f"variable: expected one or two for an ensemble, got {len(columns)}")
     return ensemble_panels(
-        {name: members[i][:, columns] for name, members in record.ensembles.items()},
+        {name: record.moment(name, i)[:, columns] for name in record.filters},
         None if record.truth is None else record.truth[i, columns],
         None if record.reference is None else record.reference[i][:, columns],
         coordinates=tuple(record.label(k) for k in columns),
@@ -133,7 +134,7 @@ def _marginals(record: Record, chosen: Choice) -> "Figure":
     i, columns = _moment(record, chosen), chosen.columns or list(range(min(record.size, 4)))
     name = record.filters[0]
     return marginals(
-        record.ensembles[name][i][:, columns],
+        record.moment(name, i)[:, columns],
         truth=None if record.truth is None else record.truth[i, columns],
         reference=None if record.reference is None else record.reference[i][:, columns],
         labels=[record.label(k) for k in columns],
@@ -255,8 +256,8 @@ DRAWN: Mapping[str, Callable[[Record, Choice], "Figure"]] = {
 }
 NEEDS: Mapping[str, tuple[str, ...]] = {
     "trajectory": ("a mean or ensembles",),
-    "ensemble": ("ensembles",),
-    "marginals": ("ensembles",),
+    "ensemble": ("members of a cycle",),
+    "marginals": ("members of a cycle",),
     "map": ("a field of one or two dimensions, or eight coordinates", "a mean or ensembles"),
     "rank": ("ensembles", "a truth"),
     "spread": ("spreads or ensembles", "a truth"),

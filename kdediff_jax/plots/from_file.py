@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from .. import results
 from .by_kind import DRAWN, Choice, lacking
-from .record import Record, is_sweep, read_run
+from .reading import is_sweep, read_run
+from .record import Record
 from .sweep_map import sweep_map
 
 if TYPE_CHECKING:

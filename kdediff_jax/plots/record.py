@@ -1,21 +1,10 @@
-"""A result file as what figures are drawn from: one shape for runs, fields and single filters."""
+"""What figures of a file are drawn from: one shape for runs, fields and single filters."""
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from ..analysis.outcome import AnalysisInfo
 from .style import Points
-
-if TYPE_CHECKING:
-    import xarray as xr
-
-TIMES = ("cycle", "time")
-ENSEMBLES = ("analysis", "ensemble", "ensembles", "saved", "members")
-PARTS = ("mean", "spread", "truth", "measurement", *ENSEMBLES)
-FEW = 8  # coordinates without names of fields, from which on they are drawn as a field
 
 
 class Grid(NamedTuple):
@@ -46,6 +35,7 @@ class Record(NamedTuple):
         names: of the coordinates, where they have any; else they are those of `fields`.
         fields: grids by name.
         ensembles: [t n d] by filter; `means`, `spreads`: [t d].
+        last: members of the last cycle [n d] by filter, where those of all are not there.
         truth: [t d]; `measurements`, of the coordinates themselves: [t d], NaN where there is none.
         reference: draws of the exact posterior [t r d].
         info: arrays [t] by field of `AnalysisInfo`, by filter.
@@ -60,6 +50,7 @@ class Record(NamedTuple):
     names: tuple[str, ...]
     fields: dict[str, Grid]
     ensembles: dict[str, Points]
+    last: dict[str, Points]
     means: dict[str, Points]
     spreads: dict[str, Points]
     truth: Points | None
@@ -73,14 +64,14 @@ class Record(NamedTuple):
         """Return the part of one filter."""
         if name not in self.filters:
             raise ValueError(f"filter: expected one of {', '.join(self.filters)}, got {name!r}")
-        parts = ("ensembles", "means", "spreads", "info", "scores")
+        parts = ("ensembles", "last", "means", "spreads", "info", "scores")
         kept = {p: {k: v for k, v in getattr(self, p).items() if k == name} for p in parts}
         return self._replace(filters=(name,), **kept)
 
     @property
     def size(self) -> int:
         """Number of coordinates; 0 where nothing of the state is there."""
-        for each in (self.means, self.ensembles, self.spreads):
+        for each in (self.means, self.ensembles, self.last, self.spreads):
             if each:
                 return next(iter(each.values())).shape[-1]
         return 0
@@ -122,6 +113,16 @@ class Record(NamedTuple):
             f"known: {shown}"
         )
 
+    def moment(self, name: str, i: int) -> Points:
+        """Return the members of a cycle [n d]."""
+        if self.ensembles:
+            return self.ensembles[name][i]
+        if i != len(self.cycles) - 1:
+            raise ValueError(
+                f"cycle: expected {self.cycles[-1]}, the last, of which alone the file has members"
+            )
+        return self.last[name]
+
     def place(self, cycle: int | None) -> int:
         """Return the index of a cycle by its number in the file; negative ones from the end."""
         total = len(self.cycles)
@@ -134,182 +135,3 @@ class Record(NamedTuple):
                 f"-{total}, got {cycle}"
             )
         return int(found[0])
-
-
-def is_sweep(ds: "xr.Dataset") -> bool:
-    """Say whether a data set holds the scores of a sweep, and no run."""
-    if any(dim in ds.sizes for dim in TIMES):
-        return False
-    fields = any(name.rpartition("_")[2] in PARTS or v.attrs for name, v in _named(ds))
-    return "seed" in ds.sizes or "selected_by" in ds.attrs or not fields
-
-
-def read_run(ds: "xr.Dataset", title: str) -> Record:
-    """Return what figures need of a data set of this package.
-
-    Raises:
-        ValueError: it has no axis of cycles, and nothing of a state.
-    """
-    time = next((dim for dim in TIMES if dim in ds.sizes), None)
-    total = ds.sizes[time] if time else 1
-    where = next((ds[c].values for c in ("time", time) if c in ds.coords), np.arange(total))
-    cycles = ds["cycle"].values if "cycle" in ds.coords else np.arange(1, total + 1)
-    whole = ds if time else ds.expand_dims("time")
-    filters = tuple(map(str, ds["filter"].values)) if "filter" in ds.coords else ("filter",)
-    empty: Any = {p: {} for p in ("ensembles", "means", "spreads", "fields")}
-    found = _of_vectors(whole, filters) if "coordinate" in ds.sizes else _of_fields(whole, filters)
-    times = np.atleast_1d(np.asarray(where, dtype=np.float64))
-    record = Record(
-        title=title, cycles=np.atleast_1d(cycles), times=times, filters=filters,
-        info=_of_info(whole, filters), scores=_of_scores(ds, filters), members=_members(ds),
-        **{**empty, "names": (), "truth": None, "measurements": None, "reference": None, **found},
-    )  # fmt: skip
-    if not (record.size or any(record.info.values())):
-        raise ValueError("expected means, ensembles or reports of a run, found none of them")
-    return record
-
-
-def _of_vectors(ds: "xr.Dataset", filters: Sequence[str]) -> dict[str, Any]:
-    """Return the states of a run whose coordinates are one dimension."""
-    found: dict[str, Any] = {}
-    ensemble = next((name for name in ENSEMBLES if name in ds), None)
-    if ensemble:
-        found["ensembles"] = dict(_by_filter(ds[ensemble], filters, ("member", "coordinate")))
-    for part, name in (("means", "mean"), ("spreads", "spread")):
-        if name in ds:
-            found[part] = dict(_by_filter(ds[name], filters, ("coordinate",)))
-    found.setdefault("spreads", {k: _spread(v) for k, v in found.get("ensembles", {}).items()})
-    if "truth" in ds:
-        found["truth"] = _array(ds["truth"])
-    if "reference" in ds:
-        found["reference"] = _array(ds["reference"])
-    if "coordinate" in ds.coords:
-        found["names"] = tuple(map(str, ds["coordinate"].values))
-    size = ds.sizes["coordinate"]
-    if {"measurement", "measured_coordinate"} <= set(ds.variables):
-        values, places = _array(ds["measurement"]), ds["measured_coordinate"].values.astype(int)
-        line = np.full((len(values), size), np.nan)
-        for k, place in enumerate(places):
-            if 0 <= place < size:
-                line[:, place] = values[:, k]
-        found["measurements"] = line if (places >= 0).any() else None
-    if size >= FEW:
-        index = ("coordinate", np.arange(size, dtype=np.float64))
-        found["fields"] = {"state": Grid(0, (index,), "")}
-    return found
-
-
-def _of_fields(ds: "xr.Dataset", filters: Sequence[str]) -> dict[str, Any]:
-    """Return the states of a run whose coordinates are fields, side by side."""
-    lead = {"filter", "member", *TIMES}
-    fields: dict[str, dict[str, Any]] = {}
-    for name, variable in _named(ds):
-        if name in AnalysisInfo._fields or not set(variable.dims) & set(TIMES):
-            continue
-        field, _, part = name.rpartition("_")
-        if not field or part not in PARTS:
-            field, part = name, "analysis" if "member" in variable.dims else "mean"
-        fields.setdefault(field, {})["analysis" if part in ENSEMBLES else part] = variable
-    grids, start, parts = {}, 0, {}
-    for field, own in fields.items():
-        first = next(iter(own.values()))
-        dims = [dim for dim in first.dims if dim not in lead]
-        places = tuple((str(dim), _axis(ds, str(dim))) for dim in dims)
-        grids[field] = Grid(start, places, str(first.attrs.get("units", "")))
-        start = grids[field].columns.stop
-    for part in ("mean", "spread", "truth", "measurement", "analysis"):
-        if fields and all(part in own for own in fields.values()):
-            parts[part] = {field: own[part] for field, own in fields.items()}
-    return {"fields": grids, **_joined(parts, filters)}
-
-
-def _joined(parts: Mapping[str, Mapping[str, Any]], filters: Sequence[str]) -> dict[str, Any]:
-    """Return the fields of every part as vectors."""
-    found: dict[str, Any] = {}
-    for part, own in parts.items():
-        axes = ("member",) if part == "analysis" else ()
-        pieces = []
-        for variable in own.values():
-            dims = [d for d in variable.dims if d not in {"filter", "member", *TIMES}]
-            pieces.append({
-                name: array.reshape((*array.shape[: 1 + len(axes)], -1))
-                for name, array in _by_filter(variable, filters, (*axes, *map(str, dims)))
-            })  # fmt: skip
-        joined = {n: np.concatenate([p[n] for p in pieces], axis=-1) for n in pieces[0]}
-        single = {"truth": "truth", "measurement": "measurements"}
-        if part in single:
-            found[single[part]] = next(iter(joined.values()))
-        else:
-            found[{"mean": "means", "spread": "spreads", "analysis": "ensembles"}[part]] = joined
-    if "ensembles" in found:
-        found.setdefault("spreads", {k: _spread(v) for k, v in found["ensembles"].items()})
-    return found
-
-
-def _of_info(ds: "xr.Dataset", filters: Sequence[str]) -> dict[str, dict[str, np.ndarray]]:
-    """Return the reports that are there, by filter."""
-    found: dict[str, dict[str, np.ndarray]] = {name: {} for name in filters}
-    for field in AnalysisInfo._fields[:-1]:
-        if field in ds and set(ds[field].dims) & set(TIMES):
-            for name, values in _by_filter(ds[field], filters, (), keep=True):
-                found[name][field] = values
-    return found
-
-
-def _of_scores(ds: "xr.Dataset", filters: Sequence[str]) -> dict[str, str]:
-    """Return the score of each filter: W2 where it is known, else the energy score."""
-    for field, words in (("score_w2", "W2"), ("score_energy_score", "energy score")):
-        if field in ds and ds[field].dims == ("filter",) and np.isfinite(ds[field].values).any():
-            pairs = zip(filters, ds[field].values, strict=True)
-            return {name: f"{words} {value:.3g}" for name, value in pairs}
-    return {}
-
-
-def _by_filter(
-    variable: Any, filters: Sequence[str], axes: tuple[str, ...], keep: bool = False
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield the array [t *axes] of every filter."""
-    time = next(dim for dim in TIMES if dim in variable.dims)
-    missing = [a for a in axes if a not in variable.dims]
-    extra = set(variable.dims) - {"filter", time, *axes}
-    if missing or extra:
-        raise ValueError(
-            f"{variable.name}: expected the dimensions {(time, *axes)}, got {variable.dims}"
-        )
-    for k, name in enumerate(filters):
-        own = variable.isel(filter=k) if "filter" in variable.dims else variable
-        values = own.transpose(time, *axes).values
-        yield name, values if keep else values.astype(np.float64)
-
-
-def _named(ds: "xr.Dataset") -> Iterator[tuple[str, Any]]:
-    return ((str(name), variable) for name, variable in ds.data_vars.items())
-
-
-def _array(variable: Any) -> Points:
-    return np.asarray(variable.values, dtype=np.float64)
-
-
-def _axis(ds: "xr.Dataset", dim: str) -> Points:
-    if dim in ds.coords and ds[dim].dtype.kind in "iuf":
-        return np.asarray(ds[dim].values, dtype=np.float64)
-    return np.arange(ds.sizes[dim], dtype=np.float64)
-
-
-def _spread(members: Points) -> Points:
-    """Return the standard deviation of the members [t d], divisor N - 1."""
-    if members.shape[1] < 2:
-        return np.full((members.shape[0], members.shape[2]), np.nan)
-    with np.errstate(invalid="ignore", over="ignore"):
-        return members.std(axis=1, ddof=1)
-
-
-def _members(ds: "xr.Dataset") -> int | None:
-    """Return the ensemble size: that of the members, else what the file says of its making."""
-    if "member" in ds.sizes:
-        return int(ds.sizes["member"])
-    try:
-        found = ds.attrs.get("members", json.loads(ds.attrs["settings"]).get("members"))
-    except (KeyError, TypeError, ValueError, AttributeError):
-        found = ds.attrs.get("members")
-    return int(found) if isinstance(found, int | float) and found >= 1 else None

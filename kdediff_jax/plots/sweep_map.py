@@ -63,7 +63,10 @@ def sweep_map(
     )
     fixed = [name for name in names[2:] if grid[name].size > 1]
     at = "".join(f", {name} = {point[name]:g}" for name in fixed if point)
-    label = f"mean {shown} over {grid['seed'].size} seeds{at}" if over_seeds else shown + at
+    label = shown + at
+    if over_seeds:
+        count = grid["seed"].size
+        label = f"mean {shown} over {count} seed{'s' * (count > 1)}{at}"
     pair: Any = (point[names[0]], point[names[1]]) if point else None
     x, y = (grid[name] for name in names[:2])
     titles: Any = tuple(name.replace("_", " ") for name in names[:2])

@@ -189,6 +189,63 @@ def test_fields_of_members_and_of_one_moment():
     np.testing.assert_array_equal(drawn, FIELD_TRUTH[0, :6].reshape(2, 3))
 
 
+def labelled(cycles, batch=(), **variables):
+    """Return a data set laid out as `FilterResult.to_xarray` does, from 0 and without filters."""
+    lead = (*("run",) * len(batch), "cycle")
+    found = {name: (dims, values, {}) for name, (dims, values) in variables.items()}
+    found |= {n: (lead, np.ones((*batch, cycles)), {}) for n in AnalysisInfo._fields[:-1]}
+    return results.dataset(found, {}, {"cycle": (("cycle",), np.arange(cycles), {})})
+
+
+def test_a_single_run_with_the_members_of_its_last_cycle():
+    means, spreads = MEMBERS[0].mean(axis=1), MEMBERS[0].std(axis=1)
+    data = labelled(
+        T,
+        mean=(("cycle", "coordinate"), means),
+        spread=(("cycle", "coordinate"), spreads),
+        ensemble=(("member", "coordinate"), MEMBERS[0, -1]),
+        measurement=(("cycle", "component"), YS),
+    )
+    everything = ("trajectory", "ensemble", "marginals", "innovation", "effort", "diagnostics")
+    assert plots.kinds(data) == everything
+    panels = plots.draw(data, "ensemble", cycle=T - 1)
+    np.testing.assert_array_equal(
+        panels.axes[0].collections[0].get_offsets(), MEMBERS[0, -1][:, :2]
+    )
+    with pytest.raises(ValueError, match="cycle: expected 5, the last"):
+        plots.draw(data, "marginals", cycle=0)
+    lines = plots.draw(data, "trajectory")
+    assert [axis.get_title(loc="left") for axis in lines.axes] == [
+        f"coordinate {k}" for k in range(3)
+    ]
+
+
+def test_a_run_of_fields_with_measurements_and_the_last_members():
+    dims = {"a": ("lat", "lon"), "b": ()}
+    values = {"a": rng.normal(size=(T, N, 2, 3)), "b": rng.normal(size=(T, N))}
+    made = {"measurement": (("cycle", "component"), YS), "score": (("cycle",), np.ones(T))}
+    for name, own in dims.items():
+        made[f"{name}_mean"] = (("cycle", *own), values[name].mean(axis=1))
+        made[f"{name}_ensemble"] = (("member", *own), values[name][-1])
+    data = labelled(T, **made)
+    figure = plots.draw(data, "map", variable="a", cycle=3)
+    drawn = figure.axes[0].findobj(QuadMesh)[0].get_array()
+    np.testing.assert_array_equal(drawn, values["a"][3].mean(axis=0))
+    panels = plots.draw(data, "ensemble", variable=["a[lat=1, lon=0]", "b"])
+    last = np.stack([values["a"][-1][:, 1, 0], values["b"][-1]], axis=1)
+    np.testing.assert_array_equal(panels.axes[0].collections[0].get_offsets(), last)
+    with pytest.raises(ValueError, match="known: a, b, a\\[lat=0"):
+        plots.draw(data, "trajectory", variable="score")
+
+
+def test_the_runs_of_a_batch_are_drawn_as_filters_are():
+    dims = ("run", "cycle", "member", "coordinate")
+    figure = plots.draw(labelled(T, (2,), analysis=(dims, MEMBERS)), "trajectory")
+    names = [axis.get_title(loc="left") for axis in figure.axes]
+    assert names == ["run 0", "run 1"]
+    np.testing.assert_allclose(line(figure.axes[1], "mean"), MEMBERS[1, :, :, 0].mean(axis=1))
+
+
 def test_large_states_without_names_are_drawn_as_a_field():
     states = rng.normal(size=(1, T, 12))
     dims = ("filter", "cycle", "coordinate")
@@ -246,7 +303,7 @@ def test_a_sweep_is_the_mean_over_its_seeds():
         (lambda: plots.draw(run_file(), "rank", variable="3"), "variable: .* below 3, got '3'"),
         (lambda: plots.draw(run_file(), "rank", filter="kde"), "filter: expected one of enkf, sir"),
         (lambda: plots.draw(run_file("truth"), "rank"), "kind: rank needs a truth"),
-        (lambda: plots.draw(run_file("analysis"), "ensemble"), "kind: ensemble needs ensembles"),
+        (lambda: plots.draw(run_file("analysis"), "ensemble"), "kind: ensemble needs members"),
         (lambda: plots.draw(run_file(), "trajectory", variable=["x", "y"]), "filter: expected one"),
         (lambda: plots.draw(run_file(), "ensemble", variable=["x", "y", "z"]), "variable: .*got 3"),
         (lambda: plots.draw(field_file(), "map", variable="forcing"), "one or two dimensions"),
