@@ -18,8 +18,8 @@ _FAR = 4.0  # of the trusted range, on either side: members beyond go to the bor
 def panel_limits(trusted: Points, clouds: Iterable[Points]) -> tuple[float, float]:
     """Return axis limits that hold the trusted values, and all members that are not far off.
 
-    Far is four times the trusted range. Where fewer than two values are trusted, so is the middle
-    of the ensemble of median width: a diverged filter must not flatten all others.
+    Far is four times the trusted range, or the width of the ensemble of median width where that is
+    larger: a diverged filter must not flatten all others.
 
     Args:
         trusted: Values of truth and reference.
@@ -28,14 +28,14 @@ def panel_limits(trusted: Points, clouds: Iterable[Points]) -> tuple[float, floa
     finite = [cloud[np.isfinite(cloud)] for cloud in clouds]
     finite = [cloud for cloud in finite if cloud.size]
     trusted = trusted[np.isfinite(trusted)]
-    if trusted.size < 2 and finite:
-        middles = [np.quantile(cloud, [0.05, 0.95]) for cloud in finite]
-        middles.sort(key=lambda middle: middle[1] - middle[0])
-        trusted = np.concatenate([trusted, middles[len(middles) // 2]])
+    middles = sorted((np.quantile(c, [0.05, 0.95]) for c in finite), key=lambda m: m[1] - m[0])
+    middle = middles[(len(middles) - 1) // 2] if middles else np.zeros(0)
+    trusted = trusted if trusted.size else middle
     if not trusted.size:
         return 0.0, 1.0
     low, high = float(trusted.min()), float(trusted.max())
-    room = _FAR * ((high - low) or 1e-6 * abs(high) or 1.0)
+    width = max(high - low, float(np.ptp(middle)) if middle.size else 0.0)
+    room = _FAR * (width or 1e-6 * abs(high) or 1.0)
     every = np.concatenate([trusted, *finite])
     near = every[(every >= low - room) & (every <= high + room)]
     low, high = float(near.min()), float(near.max())

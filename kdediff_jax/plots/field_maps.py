@@ -78,7 +78,7 @@ def hovmoeller(
         for axis, panel in zip(axes, panels, strict=True):
             _fill(axis, panel._replace(values=panel.values.T), times, places)
             axis.set_ylabel(position_label)
-            if measured is not None:
+            if measured is not None and np.size(measured):
                 seen = np.asarray(measured, dtype=np.float64)
                 where = np.full(seen.shape, axis.get_xlim()[1])
                 axis.plot(where, seen, label="measured", **_DOTS, marker="<", clip_on=False)
@@ -131,7 +131,7 @@ def field_map(
         )
         for axis, panel in zip(axes.flat, panels, strict=False):
             _fill(axis, panel, across, up)
-            if measured is not None:
+            if measured is not None and np.size(measured):
                 seen = np.asarray(measured, dtype=np.float64).reshape(-1, 2)
                 axis.plot(seen[:, 0], seen[:, 1], label="measured", **_DOTS, marker="o")
         for axis in list(axes.flat)[len(panels) :]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .style import BLUE, GRID, MUTED, Points, canvas, headline, limits, style
+from .clouds import panel_limits
+from .style import BLUE, GRID, MUTED, Points, canvas, headline, style
 from .trajectories import (
     Lines,
     band_handles,
@@ -43,7 +44,7 @@ def trajectories(
     """Draw coordinates of one filter over time: a panel each, with mean and bands of quantiles.
 
     Without members the bands are those of a Gaussian of that mean and spread. Truth and
-    measurements are drawn where they are given, and set the scale of their panel.
+    measurements are drawn where they are given.
 
     Args:
         times: Model time of the cycles ``[t]``.
@@ -174,4 +175,4 @@ def _draw(
         span_times(axis, times)
         edges = [edge[:, k] for _, low, high in bands for edge in (low, high)]
         trusted = np.concatenate([np.zeros(0), *own.values()])
-        axis.set_ylim(limits(trusted, np.concatenate([centre[:, k], *edges])))
+        axis.set_ylim(panel_limits(trusted, [np.concatenate([centre[:, k], *edges])]))

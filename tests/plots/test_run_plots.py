@@ -175,6 +175,8 @@ def test_field_map_shows_fields_and_hides_what_is_not_finite():
     assert np.ma.getmaskarray(mesh.get_array()).sum() == 1
     assert (figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()) == ("lon", "lat")
     np.testing.assert_array_equal(lines(figure.axes[0])["measured"].get_xydata(), [[2.0, 3.0]])
+    boxes(plots.field_map([0.0, 1.0], [0.0], [[1.0, 2.0]], measured=np.zeros((0, 2))))
+    boxes(plots.hovmoeller(TIMES, [0.0, 1.0, 2.0], TRUTH, measured=[]))
     whole = plots.field_map([0.0], [0.0], [[1.0]], spread=[[0.5]], truth=[[2.0]])
     assert len(whole.axes) == 8
     boxes(plots.field_map([0.0, 1.0], [0.0], [[np.nan, np.nan]], truth=[[np.nan, np.nan]]))
