@@ -170,10 +170,17 @@ def draw_steps(
         axis.plot(times, rejected, color=INK, label="taken again", **look)
         top = max(top, np.nan_to_num(rejected).max())
     axis.set_ylim(0, 1.1 * max(top, 1.0))
-    axis.yaxis.get_major_locator().set_params(integer=True)
+    count_axis(axis)
     axis.set_ylabel("steps")
     axis.grid(color=GRID, linewidth=0.8)
     span_times(axis, times)
+
+
+def count_axis(axis: "Axes") -> None:
+    """Let the vertical axis have whole numbers alone."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.yaxis.set_major_locator(MaxNLocator(nbins="auto", integer=True))
 
 
 def running_mean(values: Points) -> Points:

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from ..analysis.outcome import AnalysisInfo
 from ..diagnosis import Diagnosis, diagnose
-from .health import draw_ess, draw_innovation, draw_steps
+from .health import count_axis, draw_ess, draw_innovation, draw_steps
 from .series import check_series, check_times
 from .style import BLUE, GRID, HEALTHY, INK, MUTED, RED, Points, canvas, headline, style
 from .trajectories import mean_look, span_times
@@ -142,7 +142,7 @@ def _counts(axis: "Axes", times: Points, counts: Points, what: str) -> None:
     axis.axhspan(-0.06 * top, 0.06 * top, color=HEALTHY, zorder=0)
     axis.plot(times, counts, color=BLUE, label=what, **mean_look(times))
     axis.set_ylim(-0.06 * top, top)
-    axis.yaxis.get_major_locator().set_params(integer=True)
+    count_axis(axis)
     axis.set_ylabel(what)
     axis.grid(color=GRID, linewidth=0.8)
     span_times(axis, times)

@@ -50,7 +50,7 @@ def marginals(
     names = check_labels(labels, d)
     point = None if truth is None else np.atleast_1d(np.asarray(truth, dtype=np.float64))[None]
     if point is not None and point.shape != (1, d):
-        raise ValueError(f"truth: expected shape ({d},), got {np.shape(truth)}")
+        raise ValueError(f"truth: expected shape ({d},), got {point.shape[1:]}")
     sample = None if reference is None else np.asarray(reference, dtype=np.float64)
     if sample is not None and (sample.ndim != 2 or sample.shape[1] != d or not len(sample)):
         raise ValueError(f"reference: expected shape (r, {d}), got {sample.shape}")
@@ -81,9 +81,9 @@ def _draw(
                 axis.set_visible(False)
                 continue
             pair = [j] if i == j else [j, i]
-            parts = [None if x is None else x[:, pair] for x in (truth, reference)]
+            true, sample = (None if x is None else x[:, pair] for x in (truth, reference))
             draw = histogram if i == j else scatter
-            draw(axis, cloud[:, pair], *parts, BLUE, [bounds[k] for k in pair])
+            draw(axis, cloud[:, pair], true, sample, BLUE, [bounds[k] for k in pair])
             if i == j:
                 axis.set_yticks([])
                 axis.set_title(names[i], loc="left", fontweight="bold", pad=4)

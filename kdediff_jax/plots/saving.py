@@ -65,9 +65,8 @@ def _write_gif(animation: Any, content: io.BytesIO) -> None:
 
         def grab_frame(self, **options: Any) -> None:
             """Keep the figure as it is now."""
-            frames.append(
-                Image.fromarray(np.asarray(self.fig.canvas.buffer_rgba())[..., :3].copy())
-            )
+            canvas: Any = self.fig.canvas  # of Agg, which has just drawn
+            frames.append(Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy()))
 
         def finish(self) -> None:
             """Do nothing: the frames are there."""
