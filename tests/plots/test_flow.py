@@ -97,3 +97,14 @@ def test_no_window_is_opened():
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_the_animation_of_the_site_is_small():
+    from pathlib import Path
+
+    path = Path(__file__).parents[2] / "docs" / "pages" / "reverse-diffusion.gif"
+    if not path.exists():
+        pytest.skip("the pages come with a checkout only")
+    content = path.read_bytes()
+    assert content.startswith(b"GIF89a") and len(content) < 400_000
+    assert "reverse-diffusion.gif" in (path.parent / "method.md").read_text()
