@@ -11,7 +11,7 @@ import pytest
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
 PATHS = sorted(FOLDER.glob("*.ipynb"))
-MAX_BYTES = 300_000
+MAX_BYTES = 400_000
 ABSOLUTE = re.compile(
     r"(?<![\w.:/-])/(?:home|root|tmp|work|usr|var|opt|Users|content|mnt)/"
     r"|\b[A-Za-z]:\\\\?(?:Users|Program)"

@@ -166,6 +166,60 @@ def sweep(
 
 
 @app.command()
+def plot(
+    file: Annotated[
+        Path,
+        typer.Argument(help="A file that run or sweep wrote.", exists=True, dir_okay=False),
+    ],
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--kind",
+            "-k",
+            help=f"One of {', '.join(options.KINDS)}; repeat for several. Default: all that the "
+            "file has what it takes for.",
+        ),
+    ] = None,
+    cycle: Annotated[
+        int | None,
+        typer.Option(help="Cycle to draw, as numbered in the file; -1 is the last, the default."),
+    ] = None,
+    variable: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--variable",
+            "-v",
+            help="A coordinate by name or number, or a field; of a sweep the score. Repeat for "
+            "several.",
+        ),
+    ] = None,
+    filter_: Annotated[
+        str | None,
+        typer.Option("--filter", "-f", help="One filter of several (default: all, or the first)."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder, or a name that ends in .png for one kind."),
+    ] = None,
+    force: options.Force = False,
+) -> None:
+    """Draw pictures of a result file."""
+    names = [known("kind", name, dict.fromkeys(options.KINDS, "")) for name in kind or ()]
+    with reported("pictures that are named are written"):
+        from .plot import plot_file
+
+        plot_file(
+            file,
+            names,
+            output,
+            cycle=cycle,
+            variables=variable or (),
+            filter_name=filter_,
+            force=force,
+        )
+
+
+@app.command()
 def reproduce(
     experiment: options.Name,
     quick: options.Quick = False,

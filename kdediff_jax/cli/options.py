@@ -69,6 +69,10 @@ OUTPUT = Path("kdediff-results")
 MEMBERS = 250
 CHECKPOINTS = ".checkpoints"  # ends the name of the folder with a run's finished cycles
 PARTIAL = ".partial.npz"  # ends the name of the file with a sweep's finished points
+KINDS = (  # of `plots.draw`; here, since help must not load JAX
+    *("trajectory", "ensemble", "marginals", "map", "rank", "spread", "innovation", "effort"),
+    *("diagnostics", "heat-map"),
+)
 LAST_SEED = 2**32 - 1  # JAX's keys in float32 take the rest modulo 2**32: seeds would repeat
 LAST_SWEPT_SEED = 2**31 - 1  # an axis of a sweep is int32
 MOST_SEEDS = 1_000_000

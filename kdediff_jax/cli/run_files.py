@@ -13,6 +13,7 @@ from ..analysis.base import AbstractAnalysis
 from ..experiments.experiment import Experiment, Twin
 from ..experiments.run import Run, most_bimodal
 from ..experiments.scores import Scores
+from ..observations.operators import Identity, Select
 from ..results.netcdf import Variable
 
 if TYPE_CHECKING:
@@ -61,6 +62,10 @@ def write(
         **_of_results(done),
         **_of_scores(done),
     }
+    measured = measured_coordinates(experiment.observation, np.shape(twin.truth)[1])
+    if measured is not None:
+        about = {"long_name": "coordinate that the component measures, from 0"}
+        variables["measured_coordinate"] = (("component",), measured, about)
     if comparison.posterior is not None:
         kept = comparison.posterior[:, :REFERENCE_WRITTEN]
         variables["reference"] = (
@@ -75,6 +80,16 @@ def write(
     used = {**settings, "analysis": {name: d.analysis for name, d in done.items()}}
     attrs = results.provenance(used, seed=seed)
     results.write(results.dataset(variables, attrs, coords), path, force=force)
+
+
+def measured_coordinates(observation: object, size: int) -> np.ndarray | None:
+    """Return the coordinate that each component measures as it is, None where that is not known."""
+    operator = getattr(observation, "operator", None)
+    if isinstance(operator, Identity):
+        return np.arange(size)
+    if isinstance(operator, Select):
+        return np.asarray(operator.indices) % size
+    return None
 
 
 def _of_results(done: Mapping[str, Finished]) -> dict[str, Variable]:
@@ -114,6 +129,14 @@ def _of_scores(done: Mapping[str, Finished]) -> dict[str, Variable]:
     return variables
 
 
+def _measured(comparison: Comparison, coordinate: int) -> np.ndarray | None:
+    """Return the measurements of a coordinate itself, None where there are none."""
+    truth, ys = comparison.twin.truth, np.asarray(comparison.twin.ys)
+    places = measured_coordinates(comparison.experiment.observation, np.shape(truth)[1])
+    found = np.flatnonzero(places == coordinate) if places is not None else []
+    return ys[:, found[0]] if len(found) else None
+
+
 def drawn(comparison: Comparison) -> Figure:
     """Return the picture: trajectories, and the ensembles at the most bimodal moment."""
     experiment, posterior, done = comparison.experiment, comparison.posterior, comparison.done
@@ -139,5 +162,6 @@ def drawn(comparison: Comparison) -> Figure:
         score_name=score_name,
         moment=float(comparison.times[moment]),
         coordinate=names[0],
+        measurements=_measured(comparison, first),
         coordinates=tuple(names),
     )

@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,9 +30,6 @@ from .messages import say
 from .options import MEMBERS, PARTIAL
 from .progress import board
 from .tables import show
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +95,10 @@ def run_sweep(settings: Settings, result_file: Path, picture: Path, *, force: bo
     data = results.sweep_dataset(result.axes, result.values, attrs)
     results.write(data, result_file, force=force)
     title = f"{job.run.experiment.name}, {settings.filter}"
-    plots.save(_heat_map(result, job.score, chosen, means, title), picture, force=force)
+    figure = plots.sweep_map(
+        result.axes, result.values[job.score], chosen=chosen, score=job.score, title=title
+    )
+    plots.save(figure, picture, force=force)
     partial.unlink(missing_ok=True)
     say(f"results  {result_file}\npicture  {picture}", console)
 
@@ -260,31 +260,3 @@ def _table(result: SweepResult, score: str, means: np.ndarray, rows: int = 8) ->
     for column in table.columns:
         column.justify = "right"
     return table
-
-
-def _heat_map(
-    result: SweepResult, score: str, chosen: Point, means: np.ndarray, title: str
-) -> Figure:
-    """Draw the score over the first two axes, at the chosen value of every other.
-
-    A single axis is drawn against the seeds.
-    """
-    names = [name for name in result.axes if name != "seed"]
-    shown = score.replace("_", " ")
-    if len(names) == 1:
-        values, label = np.asarray(result.values[score]), shown
-        pair, marked = (names[0], "seed"), None
-    else:
-        place = tuple(
-            int(np.flatnonzero(result.axes[name] == chosen[name])[0]) for name in names[2:]
-        )
-        values = means[(slice(None), slice(None), *place)]
-        fixed = [name for name in names[2:] if len(result.axes[name]) > 1]
-        at = "".join(f", {name} = {chosen[name]:g}" for name in fixed)
-        label = f"mean {shown} over {counted(len(result.axes['seed']), 'seed')}{at}"
-        pair, marked = (names[0], names[1]), (chosen[names[0]], chosen[names[1]])
-    x, y = (result.axes[name] for name in pair)
-    first, second = (name.replace("_", " ") for name in pair)
-    return plots.heat_map(
-        x, y, values, chosen=marked, names=(first, second), label=label, title=title
-    )

@@ -30,6 +30,11 @@ OFTEN = 0.25  # share of cycles with few effective members from which on weights
 HANDFUL = 5.0  # effective members; of few, a quarter
 
 
+def handful(members: int) -> float:
+    """Return the number of effective members below which the weights of N have collapsed."""
+    return min(HANDFUL, members / 4)
+
+
 class _Run(NamedTuple):
     """The report of one run, `AnalysisInfo` of NumPy arrays with an axis of cycles; and N."""
 
@@ -201,7 +206,7 @@ def _wild(run: _Run) -> Finding | None:
 
 def _collapsed(run: _Run) -> Finding | None:
     """Report weights that a handful of members carry, in many cycles."""
-    bound = min(HANDFUL, run.members / 4)
+    bound = handful(run.members)
     few = run.info.ess < bound
     if few.sum() <= OFTEN * few.size:
         return None

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 def overview(
     times: ArrayLike,
-    truth: ArrayLike,
+    truth: ArrayLike | None,
     means: Series,
     lower: Series,
     upper: Series,
     ensembles: Series,
-    moment_truth: ArrayLike,
+    moment_truth: ArrayLike | None = None,
     *,
     title: str,
     reference: ArrayLike | None = None,
@@ -30,17 +30,18 @@ def overview(
     coordinate: str = "state",
     coordinates: tuple[str, ...] | None = None,
     time_label: str = "model time",
+    measurements: ArrayLike | None = None,
 ) -> "Figure":
     """Draw a comparison in one picture: trajectories above, ensembles at one moment below.
 
     Args:
         times: This and the next four as for `trajectory`.
-        truth: True coordinate.
+        truth: True coordinate, None where it is not known.
         means: Ensemble means.
         lower: 5 % quantiles.
         upper: 95 % quantiles.
         ensembles: As for `ensemble_panels`, of the same filters.
-        moment_truth: The truth at that moment.
+        moment_truth: The truth at that moment, where it is known.
         title: Headline.
         reference: Large sample of the exact posterior at that moment.
         scores: One number per filter, printed after its name.
@@ -49,6 +50,7 @@ def overview(
         coordinate: Label of the trajectory's coordinate.
         coordinates: Labels of the ensembles' coordinates; ``coordinate`` first if not given.
         time_label: Label of the time axis.
+        measurements: As for `trajectory`.
 
     Returns:
         The figure, 1200 pixels wide.
@@ -57,7 +59,7 @@ def overview(
         ValueError: If shapes do not go together or the mappings do not name the same filters.
         ImportError: If matplotlib is not installed.
     """
-    series = check_bands(times, truth, means, lower, upper)
+    series = check_bands(times, truth, means, lower, upper, measurements)
     clouds = check_clouds(ensembles, moment_truth, reference)
     for name, mapping in (("ensembles", ensembles), ("scores", scores)):
         same_filters(name, mapping or means, "means", means)

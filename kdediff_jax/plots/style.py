@@ -1,21 +1,17 @@
-"""What all figures share: colours, canvas, axis limits, and saving."""
+"""What all figures share: colours, canvas and axis limits."""
 
 import contextlib
-import io
-import os
 import textwrap
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .. import _files
-
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
 Points = NDArray[np.float64]
 Series = Mapping[str, ArrayLike]
@@ -24,6 +20,7 @@ Series = Mapping[str, ArrayLike]
 _KNOWN = {"diffusion": "#0072B2", "kde": "#0072B2", "enkf": "#D55E00", "sir": "#009E73"}
 _OTHERS = ("#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#5E4FA2")
 INK, MUTED, GRID = "#1A1A1A", "#5F6670", "#E3E6EA"
+BLUE, RED, HEALTHY, MISSING = "#0072B2", "#D55E00", "#DDEFE6", "#D9DCE1"
 _STYLE: Any = {
     "font.size": 10.0,
     "axes.edgecolor": "#9AA1AB",
@@ -62,32 +59,6 @@ def palette(labels: Iterable[str]) -> dict[str, str]:
     return colours
 
 
-def save(figure: "Figure", path: str | os.PathLike[str], *, force: bool = False) -> Path:
-    """Write a figure as PNG, whole or not at all; the parent folder is created.
-
-    Args:
-        figure: The figure.
-        path: Where to write; must end in ``.png``.
-        force: Whether a file already there may be replaced.
-
-    Returns:
-        The path.
-
-    Raises:
-        ValueError: If the name does not end in ``.png``.
-        FileExistsError: If the file exists and ``force`` is not set.
-    """
-    target = Path(path)
-    if target.suffix.lower() != ".png":
-        raise ValueError(f"path: expected a name ending in .png, got {target}")
-    if target.exists() and not force:
-        raise FileExistsError(f"{target} exists; choose another name or pass --force (force=True)")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    content = io.BytesIO()
-    figure.savefig(content, format="png")
-    return _files.replace(target, content.getbuffer())
-
-
 def style() -> contextlib.AbstractContextManager[None]:
     """Return a context in which new axes have the look of this package."""
     try:
@@ -107,6 +78,27 @@ def canvas(height: float) -> "Figure":
     return figure
 
 
+def headline(
+    figure: "Figure | SubFigure", title: str, handles: "Sequence[Artist]" = (), size: float = 11.5
+) -> None:
+    """Write a headline with a legend to its right, or below it where both are too long.
+
+    The layout reserves the lines of the headline, so that the legend need not take part in it.
+    """
+    per_letter = 0.0092 * size / 11.5  # of the width, in bold
+    folded = textwrap.wrap(title, int(0.97 / per_letter)) or [" "]
+    legend = sum(0.055 + 0.0062 * len(str(handle.get_label())) for handle in handles)
+    below = bool(handles) and per_letter * len(folded[-1]) + legend > 0.97
+    text = "\n".join(folded + [" "] * below)
+    figure.suptitle(text, x=0.01, ha="left", fontsize=size, fontweight="bold")
+    if handles:
+        line = 1.25 * size / 72 * 100 / figure.bbox.height  # of the height
+        top = 1 - line * (len(folded) - 1 + below) - 6 * below / figure.bbox.height
+        place: Any = {"loc": "upper right", "bbox_to_anchor": (1, top), "borderaxespad": 0.2}
+        drawn = figure.legend(handles=list(handles), ncols=len(handles), **place)
+        drawn.set_in_layout(False)
+
+
 def name_panel(
     axis: "Axes", label: str, colour: str, notes: Mapping[str, str], width: int = 100
 ) -> None:
@@ -124,7 +116,9 @@ def limits(trusted: Points, others: Points) -> tuple[float, float]:
     """
     trusted, others = trusted[np.isfinite(trusted)], others[np.isfinite(others)]
     if trusted.size == 0:
-        return (0.0, 1.0)
+        if others.size == 0:
+            return (0.0, 1.0)
+        trusted = np.quantile(others, [0.02, 0.98])
     low, high = float(trusted.min()), float(trusted.max())
     room = 0.5 * (high - low) or max(float(np.std(others)) if others.size else 0.0, 1e-6) * 3
     if others.size:

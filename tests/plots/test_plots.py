@@ -110,7 +110,7 @@ def test_stray_and_missing_members_are_counted_and_do_not_set_the_axes(d):
     members["SIR"][:3] = [[1e6] * d, [np.nan] * d, [-np.inf] * d]
     figure = plots.ensemble_panels(members, [0.5] * d, reference(d))
     assert np.abs(figure.axes[0].get_xlim()).max() < 30
-    assert [t for t in texts(figure) if "outside" in t] == ["3 of 40 outside"]
+    assert [t for t in texts(figure) if "outside" in t] == ["1 of 40 outside\n2 of 40 not finite"]
     boxes(figure)  # draws
     members["SIR"][:] = np.nan
     boxes(plots.ensemble_panels(members, [0.5] * d))
