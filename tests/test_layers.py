@@ -14,7 +14,16 @@ import kdediff_jax
 # of this table: a package's name stands for those of its modules that are not listed themselves.
 ROWS = (
     ("_typing",),
-    ("_checks", "_files", "_fingerprints", "_interrupts", "_progress", "numerics", "_tracing"),
+    (
+        "_checks",
+        "_files",
+        "_fingerprints",
+        "_interrupts",
+        "_progress",
+        "_remote",
+        "numerics",
+        "_tracing",
+    ),
     ("_archives",),
     ("clock",),
     ("pairwise", "latents", "schedules", "dynamics", "sweeping", "tuning", "plots", "transforms"),

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import numpy as np
 
+from .._remote import Call
+
 
 class Request(NamedTuple):
     """Simulations to run, one per row.
@@ -48,16 +50,22 @@ class Request(NamedTuple):
             for k in every
         ]
 
-    def arguments(self, generator: Any, states: np.ndarray) -> tuple[Any, ...]:
-        """Return what a user's function is called with.
+    def call(self) -> Call:
+        """Return what a user's function of all rows is called with.
 
-        `(rng, x, t, interval)` for dynamics, `(rng, x, t)` for a measurement, `(x,)` for an
+        `(rng, X, t, interval)` for dynamics, `(rng, X, t)` for a measurement, `(X,)` for an
         operator.
         """
+        return Call(self.seeds, (self.states, *self._times()))
+
+    def call_of_member(self) -> Call:
+        """Return what a function of one member is called with, for a request of one row."""
+        return Call(self.seeds, (self.states[0], *self._times()))
+
+    def _times(self) -> tuple[float, ...]:
         if self.seeds is None:
-            return (states,)
-        last = () if self.interval is None else (self.interval,)
-        return (generator, states, self.t, *last)
+            return ()
+        return tuple(each for each in (self.t, self.interval) if each is not None)
 
 
 class Answer(NamedTuple):
@@ -81,11 +89,6 @@ class AbstractSimulator(eqx.Module):
     @abc.abstractmethod
     def run(self, request: Request) -> Answer:
         """Run all simulations; one that fails is an error of its row, never an exception."""
-
-
-def generator_of(words: np.ndarray) -> np.random.Generator:
-    """Return the random numbers of a key's words: the same wherever and whenever they are drawn."""
-    return np.random.default_rng(np.asarray(words, np.uint32).ravel().tolist())
 
 
 def as_rows(value: Any, rows: int, request: Request) -> np.ndarray:

@@ -130,7 +130,7 @@ def _of_class(kind: type) -> Iterator[Any]:
 
 def _of_function(function: types.FunctionType) -> Iterator[Any]:
     """Yield the code of a function, and what it reads from outside."""
-    yield f"{function.__module__}.{function.__qualname__}"
+    yield _name(function)
     module = sys.modules.get(function.__module__ or "")
     if module is not None and not _is_users(module):
         return  # of a library: its name
@@ -166,5 +166,8 @@ def _is_users(module: types.ModuleType) -> bool:
 
 
 def _name(value: Any) -> str:
+    """Return a name, with the module of what is not the user's: theirs may be run or imported."""
     own = getattr(value, "__qualname__", type(value).__qualname__)
-    return f"{getattr(value, '__module__', '')}.{own}"
+    place = str(getattr(value, "__module__", None) or "")
+    module = sys.modules.get(place)
+    return own if module is None or _is_users(module) else f"{place}.{own}"

@@ -17,8 +17,9 @@ import equinox as eqx
 import numpy as np
 
 from .._checks import count, positive
+from .._remote import generator_of
 from . import files
-from .base import AbstractSimulator, Answer, Request, as_row, collected, generator_of
+from .base import AbstractSimulator, Answer, Request, as_row, collected
 from .files import ProgramCall
 from .workers import in_turn_or_threads
 

@@ -257,11 +257,6 @@ def test_progress_in_a_pipe_is_a_line(capsys):
     assert "2/2 cycles" in capsys.readouterr().err
 
 
-def test_a_checkpoint_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="checkpoint: expected none where a simulator lives"):
-        go(dynamics=kd.HostDynamics(numpy_model.step, 0.1), checkpoint=tmp_path / "run")
-
-
 def test_output_times_need_no_measurement():
     calls = []
 
