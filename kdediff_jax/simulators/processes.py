@@ -1,4 +1,4 @@
-"""Calls in other processes, through joblib's: one that dies or hangs takes only its call with it."""
+"""Calls in other processes, of joblib: one that dies or hangs takes only its own call with it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .._remote import Call, attempt_all, too_late
 DIED = "the process that ran it died (a crash in compiled code, or out of memory)"
 QUICK = 0.02  # seconds that a process should be at work before it sends something back
 GRACE = 30.0  # seconds after the time-out at which a process is killed that has not heard of it
-IDLE = 300.0  # seconds after which processes without work end
+IDLE = 300  # seconds after which processes without work end
 THREADS = "OMP", "OPENBLAS", "MKL", "BLIS", "NUMEXPR"  # libraries that start some in each process
 
 

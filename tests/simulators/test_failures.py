@@ -215,10 +215,6 @@ REFUSED = {
         ),
         TypeError, "lives on the host",
     ),
-    "twin": (
-        lambda: kd.twin_experiment(jax.random.key(0), HOST, OBSERVATION, jnp.ones(3), 2),
-        TypeError, "HostDynamics lives on the host",
-    ),
     "operator called": (
         lambda: kd.HostOperator(numpy_model.z_of)(jnp.ones(3)), TypeError, "HostOperator lives on",
     ),
