@@ -39,7 +39,8 @@ def fault(seed, rate):
 
 
 def main():
-    state = [float(word) for word in open("in.txt").read().split()]
+    with open("in.txt") as file:
+        state = [float(word) for word in file.read().split()]
     result = integrate(state, float(sys.argv[1]))
     kind = fault(int(sys.argv[3]), float(sys.argv[2]))
     if kind == 0:
