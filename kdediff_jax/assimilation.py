@@ -19,6 +19,7 @@ from . import clock as clocks
 from . import long_runs
 from ._checks import concrete, floating, has_method, vector
 from ._checks import ensemble as check_ensemble
+from ._checks import key as check_key
 from ._files import AnyPath
 from ._progress import Report
 from ._tracing import errors_in_users_words, refuse_mutable
@@ -49,6 +50,7 @@ def init(
         t0: model time.
         origin: model time at which the t of `step` and `sample` is 0, see `assimilate`.
     """
+    check_key("key", key)
     members = check_ensemble("ensemble", ensemble)
     clock = clocks.start(t0, origin, members.dtype)
     return FilterState(members, key, jnp.zeros((), jnp.int32), clock, members)

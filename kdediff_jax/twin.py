@@ -11,6 +11,7 @@ from jax import lax
 
 from . import clock as clocks
 from ._checks import count, has_method, vector
+from ._checks import key as check_key
 from ._tracing import errors_in_users_words, refuse_mutable
 from ._typing import Array, Float, Key, Scalar, like, numbers_to_leaves
 from .dynamics.base import AbstractDynamics
@@ -54,6 +55,7 @@ def twin_experiment(
             the host, a truth or a measurement that is not finite.
         TypeError: an argument of the wrong kind.
     """
+    check_key("key", key)
     has_method("dynamics", dynamics, "step")
     has_method("observation", observation, "sample")
     x0 = vector("x0", x0, what="d")

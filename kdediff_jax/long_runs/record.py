@@ -192,6 +192,8 @@ def recorded(path: _files.AnyPath | None, series: Series) -> Iterator[InMemory |
         yield InMemory(series)
         return
     target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise IsADirectoryError(f"checkpoint: expected a file, got the folder {target}")
     target.parent.mkdir(parents=True, exist_ok=True)
     with _files.held(target):
         record = OnDisk(target, series)

@@ -48,6 +48,8 @@ class ArraySimulator(AbstractSimulator):
             return as_rows(request.call().made(self.function), rows, request)
 
         outcome = attempt(call)
+        if isinstance(outcome, Exception):
+            outcome.add_note(request.called_as("X"))
         return collected([outcome] * rows if isinstance(outcome, Exception) else outcome, request)
 
 
@@ -108,6 +110,9 @@ class MemberSimulator(AbstractSimulator):
                 return as_row(row.call_of_member().made(self.function), row)
 
             outcomes = in_turn_or_threads(call, rows, self.workers, _nothing)
+        for outcome in outcomes:
+            if isinstance(outcome, Exception):
+                outcome.add_note(request.called_as("x"))
         return collected(outcomes, request)
 
 

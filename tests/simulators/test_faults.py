@@ -167,7 +167,7 @@ def test_a_hang_that_no_alarm_ends_costs_its_process(monkeypatch):
 
 def test_a_time_out_needs_processes():
     with pytest.raises(
-        ValueError, match="timeout: expected `processes=True` .* a thread cannot be"
+        ValueError, match=r"timeout: expected `processes=True` .* a thread cannot be"
     ):
         kd.MemberSimulator(faulty, workers=4, timeout=1.0)
     with pytest.raises(ValueError, match="timeout: expected a finite positive number"):
