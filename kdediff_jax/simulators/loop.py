@@ -204,7 +204,8 @@ def _refuse_tracers(state: FilterState, ys: Any) -> None:
     if traced((state, ys)):
         raise TypeError(
             "dynamics, observation: one of them lives on the host, and can be run by `assimilate`, "
-            "`resume`, `cycle` and `twin_experiment` outside of `jit`, `vmap`, `grad`, `sweep` and `tune` only"
+            "`resume`, `cycle` and `twin_experiment` outside of `jit`, `vmap`, `grad`, `sweep` and "
+            "`tune` only"
         )
 
 
