@@ -71,6 +71,7 @@ def twin_experiment(
     # the same key may drive the filter: fold in a constant, so that the two draw apart
     key = jax.random.fold_in(key, 0x7717)
     if lives_on_host(dynamics, observation):
+        assert num_cycles is not None  # `count` has seen to it
         modules = dynamics, observation
         return truth_and_measurements(key, modules, x0, num_cycles, clock, strides, bound)
     with errors_in_users_words(dynamics, observation):
