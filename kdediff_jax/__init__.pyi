@@ -129,6 +129,7 @@ from .schedules import VarianceExploding as VarianceExploding
 from .simulators import AbstractSimulator as AbstractSimulator
 from .simulators import ArraySimulator as ArraySimulator
 from .simulators import Failure as Failure
+from .simulators import Failures as Failures
 from .simulators import HostDynamics as HostDynamics
 from .simulators import HostObservation as HostObservation
 from .simulators import HostOperator as HostOperator

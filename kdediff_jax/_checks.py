@@ -18,6 +18,11 @@ import numpy as np
 from ._typing import Array
 from ._words import counted
 
+HOSTS = {
+    "dynamics": "a function of NumPy arrays becomes one by `kd.HostDynamics(function, interval)`",
+    "observation": "a function of NumPy arrays becomes one by `kd.HostObservation(function)`",
+}
+
 
 def traced(tree: Any) -> bool:
     """Say whether any leaf is being traced, by `jit`, `vmap`, `grad` or another transformation."""
@@ -140,7 +145,9 @@ def choice(name: str, value: Any, options: Iterable[str]) -> None:
 def has_method(name: str, value: Any, method: str) -> None:
     """Check that an argument is an instance with the method its role needs."""
     if not callable(getattr(value, method, None)) or isinstance(value, type):
-        raise TypeError(f"{name}: expected an object with `{method}`, got {value!r}")
+        simulates = name in HOSTS and (callable(value) or callable(getattr(value, "run", None)))
+        hint = f" ({HOSTS[name]})" if simulates and not isinstance(value, type) else ""
+        raise TypeError(f"{name}: expected an object with `{method}`, got {value!r}{hint}")
 
 
 def count(name: str, value: Any, minimum: int = 1) -> None:
@@ -149,6 +156,16 @@ def count(name: str, value: Any, minimum: int = 1) -> None:
         raise TypeError(f"{name}: expected an int, got {type(value).__name__}")
     if value < minimum:
         raise ValueError(f"{name}: expected at least {minimum}, got {value}")
+
+
+def key(name: str, value: Any) -> None:
+    """Check that a random key is one of JAX, of either kind."""
+    dtype = getattr(value, "dtype", None)
+    typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
+    if not typed and (dtype != np.uint32 or np.ndim(value) == 0):
+        raise TypeError(
+            f"{name}: expected a random key, such as `jax.random.key(0)`, got {value!r}"
+        )
 
 
 def seed(name: str, value: Any) -> None:

@@ -30,7 +30,8 @@ MUTABLE = (list, dict, set, bytearray, np.ndarray)
 STATIC = "declare what must stay a Python number `eqx.field(static=True)`"
 CURES = {
     jax.errors.TracerBoolConversionError: f"use `jnp.where` or `lax.cond`, or {STATIC}",
-    jax.errors.TracerArrayConversionError: "use `jax.numpy` (`jnp.sin`) instead of NumPy",
+    jax.errors.TracerArrayConversionError: "use `jax.numpy` (`jnp.sin`) instead of NumPy, "
+    "or `kd.HostDynamics`, `kd.HostObservation`, `kd.HostOperator` for what is not JAX",
     jax.errors.NonConcreteBooleanIndexError: "use `jnp.where` instead of a boolean index",
 }
 

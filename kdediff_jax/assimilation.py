@@ -19,6 +19,7 @@ from . import clock as clocks
 from . import long_runs
 from ._checks import concrete, floating, has_method, vector
 from ._checks import ensemble as check_ensemble
+from ._checks import key as check_key
 from ._files import AnyPath
 from ._progress import Report
 from ._tracing import errors_in_users_words, refuse_mutable
@@ -49,6 +50,7 @@ def init(
         t0: model time.
         origin: model time at which the t of `step` and `sample` is 0, see `assimilate`.
     """
+    check_key("key", key)
     members = check_ensemble("ensemble", ensemble)
     clock = clocks.start(t0, origin, members.dtype)
     return FilterState(members, key, jnp.zeros((), jnp.int32), clock, members)
@@ -182,10 +184,10 @@ def assimilate(
             or with other versions the bits are others. Never removed here.
         progress: True for a bar (of rich, else a line), or a function called with the numbers of
             finished and of all cycles after each chunk. Inside `jit`, `vmap` or `grad` a run is one
-            program: it is silent, with a warning, and a checkpoint is refused. So it is where a
-            simulator lives on the host, whose progress is told after every cycle.
+            program: it is silent, with a warning, and a checkpoint is refused.
         chunk: cycles of a chunk, a hundredth of the run by default; at least 2 for the bits of the
-            uninterrupted run. A chunk of 0.1 s or more costs under 1 %.
+            uninterrupted run. A chunk of 0.1 s or more costs under 1 %. Where a simulator lives on
+            the host a chunk is one cycle by default.
 
     Returns:
         `FilterResult`; failure is a flag in `info.ok`, see `raise_if_failed`.
@@ -232,17 +234,13 @@ def resume(
         raise ValueError(f"times: expected {ys.shape[0]}, one a row of ys, got {np.shape(times)}")
     strides, bound = _strides(state, modules[0], times)
     ys = like(state.ensemble, ys)
+    long: dict[str, Any] = {"checkpoint": checkpoint, "progress": progress, "chunk": chunk}
     if lives_on_host(*modules[:2]):
-        if checkpoint is not None or chunk is not None:
-            raise ValueError(
-                "checkpoint: expected none where a simulator lives on the host; call `resume` for "
-                "a part of ys at a time and keep the state with `save_state`"
-            )
-        return FilterResult(*loop.run(state, modules, ys, strides, bound, save, progress))
+        return loop.run(state, modules, ys, strides, bound, save, **long)
     with errors_in_users_words(*modules):
         if long_runs.wanted(checkpoint, progress, chunk, (state, modules, ys, strides)):
             series = long_runs.Series(_scan, state, modules, ys, strides, bound, save)
-            return long_runs.run(series, checkpoint=checkpoint, progress=progress, chunk=chunk)
+            return long_runs.run(series, **long)
         return _scan(state, modules, ys, strides, bound, save)
 
 

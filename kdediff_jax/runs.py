@@ -107,8 +107,8 @@ class FilterResult(eqx.Module):
         saved: what `save` chose, with a leading axis of cycles.
         info: `AnalysisInfo` per cycle.
         state: final state, to go on with `resume`.
-        failures: members that failed, one `Failure` each, where a simulator lives on the host, see
-            `kdediff_jax.simulators`.
+        failures: members that failed, one `Failure` each, where a simulator lives on the host; of
+            many the first and the last, with counts of all, see `kdediff_jax.Failures`.
     """
 
     saved: Any

@@ -11,11 +11,14 @@ from jax import lax
 
 from . import clock as clocks
 from ._checks import count, has_method, vector
+from ._checks import key as check_key
 from ._tracing import errors_in_users_words, refuse_mutable
 from ._typing import Array, Float, Key, Scalar, like, numbers_to_leaves
 from .dynamics.base import AbstractDynamics
 from .dynamics.propagate import propagate, takes_interval
 from .observations.base import AbstractObservation, measure
+from .simulators.roles import lives_on_host
+from .simulators.truth import truth_and_measurements
 
 
 def twin_experiment(
@@ -31,6 +34,9 @@ def twin_experiment(
 ) -> tuple[Float[Array, "t d"], Float[Array, "t m"]]:
     """Run the truth and measure it once per interval, or at the times given.
 
+    Model and measurement may live on the host (`HostDynamics`, `HostObservation`, `HostOperator`);
+    what fails in them is raised, for no other member can take the truth's place.
+
     Args:
         key: random key.
         dynamics: the truth's dynamics; pass a noise-free one for a deterministic truth.
@@ -43,7 +49,13 @@ def twin_experiment(
 
     Returns:
         truth [T d] and measurements [T m], both at the ends of the intervals.
+
+    Raises:
+        ValueError: shapes that do not fit, times that do not increase; where a simulator lives on
+            the host, a truth or a measurement that is not finite.
+        TypeError: an argument of the wrong kind.
     """
+    check_key("key", key)
     has_method("dynamics", dynamics, "step")
     has_method("observation", observation, "sample")
     x0 = vector("x0", x0, what="d")
@@ -58,6 +70,10 @@ def twin_experiment(
         strides, bound = clocks.schedule(clock, times, dynamics.interval, whole)
     # the same key may drive the filter: fold in a constant, so that the two draw apart
     key = jax.random.fold_in(key, 0x7717)
+    if lives_on_host(dynamics, observation):
+        assert num_cycles is not None  # `count` has seen to it
+        modules = dynamics, observation
+        return truth_and_measurements(key, modules, x0, num_cycles, clock, strides, bound)
     with errors_in_users_words(dynamics, observation):
         return _run(key, dynamics, observation, x0, num_cycles, clock, strides, bound)
 

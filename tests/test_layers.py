@@ -21,6 +21,7 @@ ROWS = (
         "_fingerprints",
         "_interrupts",
         "_progress",
+        "_remote",
         "numerics",
         "_tracing",
     ),

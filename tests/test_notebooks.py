@@ -47,8 +47,9 @@ def texts(output):
             yield text_of(value)
 
 
-def test_there_are_three():
-    assert [path.stem[:2] for path in PATHS] == ["01", "02", "03"]
+def test_they_are_numbered():
+    numbers = [path.stem[:2] for path in PATHS]
+    assert {"01", "02", "03", "05"} <= set(numbers) and len(set(numbers)) == len(numbers)
 
 
 def test_valid(notebook):

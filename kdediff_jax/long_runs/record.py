@@ -22,13 +22,25 @@ from .series import Identity, Measured, Series
 KIND = _archives.Kind("kdediff_jax run", 1, "a run's checkpoint")
 OUTPUTS = ".outputs"  # behind the checkpoint's name, the file with the outputs
 SAVE_SECONDS = 1.0
+HINTS = {
+    "function": HINT,
+    "simulator": ", a digest of its functions, of what they read from outside, and of programs",
+}
 
 
 class Position(NamedTuple):
-    """Where a run stands: cycles done, state, checksum of the outputs so far."""
+    """Where a run stands.
+
+    Attributes:
+        finished: cycles done.
+        state: after them.
+        notes: what else a loop keeps of them, such as JSON can hold; None for nothing.
+        checksum: of the outputs so far.
+    """
 
     finished: int
     state: FilterState
+    notes: Any = None
     checksum: int = 0
 
 
@@ -40,8 +52,8 @@ class InMemory:
         self._arrays: list[np.ndarray] = []
         self._tree: Any = None
 
-    def add(self, outputs: Any, state: FilterState) -> None:
-        """Take the outputs of the next cycles, and the state after them."""
+    def add(self, outputs: Any, state: FilterState, notes: Any = None) -> None:
+        """Take the outputs of the next cycles, and the state and the notes after them."""
         leaves, self._tree = jax.tree.flatten(outputs)
         if not self._arrays:
             self._arrays = [np.empty((self.total, *x.shape[1:]), x.dtype) for x in leaves]
@@ -49,7 +61,7 @@ class InMemory:
         end = start + len(leaves[0])
         for array, leaf in zip(self._arrays, leaves, strict=True):
             array[start:end] = leaf
-        self.position = Position(end, state)
+        self.position = Position(end, state, notes)
 
     def outputs(self) -> Any:
         """Return the outputs of all cycles."""
@@ -76,13 +88,13 @@ class OnDisk:
         self._file = RowFile(self._outputs_path, good, self.position.checksum)
         self._saved_at = time.perf_counter()
 
-    def add(self, outputs: Any, state: FilterState) -> None:
-        """Take the outputs of the next cycles, and the state after them."""
+    def add(self, outputs: Any, state: FilterState, notes: Any = None) -> None:
+        """Take the outputs of the next cycles, and the state and the notes after them."""
         rows = self._layout.rows(jax.tree.leaves(outputs))
         with self._explained():
             checksum = self._file.add(rows, self.position.checksum)
         # in one step, whatever interrupts
-        self.position = Position(self.position.finished + len(rows), state, checksum)
+        self.position = Position(self.position.finished + len(rows), state, notes, checksum)
         if time.perf_counter() - self._saved_at >= SAVE_SECONDS:
             self.save()
 
@@ -111,8 +123,8 @@ class OnDisk:
         return self._layout.outputs(rows)
 
     def _write(self) -> None:
-        finished, state, checksum = self.position
-        progress = {"finished": finished, "checksum": checksum}
+        finished, state, notes, checksum = self.position
+        progress = {"finished": finished, "checksum": checksum, "notes": notes}
         about = self._identity | self._measured.until(finished)
         _archives.write(self.path, KIND, {"identity": about, **progress}, state)
 
@@ -134,12 +146,12 @@ class OnDisk:
                 f"{self.total} of ys"
             )
         self._refuse_other(header["identity"], self._measured.until(finished), finished)
-        return Position(finished, state, header["checksum"])
+        return Position(finished, state, header.get("notes"), header["checksum"])
 
     def _refuse_other(self, there: Identity, here: Identity, rows: int | None = None) -> None:
         for key, value in here.items():
-            hint = HINT if rows is None else f", a digest of its first {counted(rows, 'row')}"
-            hint = hint if key == "function" or rows is not None else ", a digest of its numbers"
+            hint = HINTS.get(key, ", a digest of its numbers")
+            hint = hint if rows is None else f", a digest of its first {counted(rows, 'row')}"
             refuse_other(self.path, "run", key, there.get(key), value, hint)
 
     @contextlib.contextmanager
@@ -182,6 +194,8 @@ def recorded(path: _files.AnyPath | None, series: Series) -> Iterator[InMemory |
         yield InMemory(series)
         return
     target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise IsADirectoryError(f"checkpoint: expected a file, got the folder {target}")
     target.parent.mkdir(parents=True, exist_ok=True)
     with _files.held(target):
         record = OnDisk(target, series)

@@ -30,6 +30,7 @@ class Series(NamedTuple):
         strides: how to step to each, arrays [T]; None: one interval each.
         bound: see `dynamics.propagate`.
         save: what to store of a cycle.
+        outside: digest of what the program does not show, for it runs on the host; empty: nothing.
     """
 
     scan: Any
@@ -39,6 +40,7 @@ class Series(NamedTuple):
     strides: Any
     bound: int | None
     save: Callable[..., Any]
+    outside: str = ""
 
     def on_host(self) -> Series:
         """Return it with measurements that can be cut without a program for each cut.
@@ -85,6 +87,8 @@ class Series(NamedTuple):
             "t0 or origin": digest("", (state.clock, state.index)),
             "function": digest(lowered.as_text(), held),
         }
+        if self.outside:
+            identity["simulator"] = self.outside
         return identity, jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), lowered.out_info
         )

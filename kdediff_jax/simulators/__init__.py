@@ -1,7 +1,7 @@
 """Simulators that are not JAX: NumPy functions and external programs, run on the host."""
 
 from .base import AbstractSimulator
-from .failures import Failure
+from .failures import Failure, Failures
 from .functions import ArraySimulator, MemberSimulator
 from .program import ProgramError, ProgramSimulator
 from .roles import HostDynamics, HostObservation, HostOperator
@@ -10,6 +10,7 @@ __all__ = [
     "AbstractSimulator",
     "ArraySimulator",
     "Failure",
+    "Failures",
     "HostDynamics",
     "HostObservation",
     "HostOperator",

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import numpy as np
 
+from .._remote import Call
+
 
 class Request(NamedTuple):
     """Simulations to run, one per row.
@@ -48,16 +50,34 @@ class Request(NamedTuple):
             for k in every
         ]
 
-    def arguments(self, generator: Any, states: np.ndarray) -> tuple[Any, ...]:
-        """Return what a user's function is called with.
+    def call(self) -> Call:
+        """Return what a user's function of all rows is called with.
 
-        `(rng, x, t, interval)` for dynamics, `(rng, x, t)` for a measurement, `(x,)` for an
+        `(rng, X, t, interval)` for dynamics, `(rng, X, t)` for a measurement, `(X,)` for an
         operator.
         """
+        return Call(self.seeds, (self.states, *self._times()))
+
+    def call_of_member(self) -> Call:
+        """Return what a function of one member is called with, for a request of one row."""
+        return Call(self.seeds, (self.states[0], *self._times()))
+
+    def called_as(self, what: str) -> str:
+        """Return how a user's function was called, for an error's reader."""
+        names = ["rng", what, "t", "interval"] if self.seeds is not None else [what]
+        if self.seeds is not None and self.interval is None:
+            names.pop()
+        draws = len(self.members) // max(1, len(set(self.members)))
+        each = f", {draws} draws of each" if draws > 1 else ""
+        shape = f"(d,) = ({self.states.shape[1]},), of one member"
+        if what == "X":
+            shape = f"(n, d) = {self.states.shape}, of all members{each}"
+        return f"kdediff_jax: it was called as function({', '.join(names)}) with {what} {shape}"
+
+    def _times(self) -> tuple[float, ...]:
         if self.seeds is None:
-            return (states,)
-        last = () if self.interval is None else (self.interval,)
-        return (generator, states, self.t, *last)
+            return ()
+        return tuple(each for each in (self.t, self.interval) if each is not None)
 
 
 class Answer(NamedTuple):
@@ -83,11 +103,6 @@ class AbstractSimulator(eqx.Module):
         """Run all simulations; one that fails is an error of its row, never an exception."""
 
 
-def generator_of(words: np.ndarray) -> np.random.Generator:
-    """Return the random numbers of a key's words: the same wherever and whenever they are drawn."""
-    return np.random.default_rng(np.asarray(words, np.uint32).ravel().tolist())
-
-
 def as_rows(value: Any, rows: int, request: Request) -> np.ndarray:
     """Return what a simulator gave for all rows as numbers [rows size], in the ensemble's dtype.
 
@@ -105,19 +120,32 @@ def as_row(value: Any, request: Request) -> np.ndarray:
 
 def _as_numbers(value: Any, shape: tuple[int | None, ...], request: Request) -> np.ndarray:
     """Return numbers of a shape; None stands for any length but 0."""
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise TypeError(
+            "expected the simulator to return real numbers in one array, got a "
+            f"{type(value).__name__} of unlike parts"
+        ) from error
     if array.dtype.kind not in "fiu":
         raise TypeError(f"expected the simulator to return real numbers, got {_kind(value, array)}")
     fits = array.ndim == len(shape) and array.size > 0
     if not fits or any(n not in (None, k) for n, k in zip(shape, array.shape, strict=True)):
         expected = ", ".join("m" if n is None else str(n) for n in shape)
         expected += "," if len(shape) == 1 else ""
-        raise ValueError(f"expected the simulator to return shape ({expected}), got {array.shape}")
+        flat = array.ndim == len(shape) - 1 and array.shape == shape[:-1]
+        one = ": each member has a vector, also of one component" if flat else ""
+        hint = f"{one} (`X[..., :1]` in place of `X[..., 0]`)" if flat else ""
+        raise ValueError(
+            f"expected the simulator to return shape ({expected}), got {array.shape}{hint}"
+        )
     with np.errstate(over="ignore"):  # too large for the ensemble's dtype is not finite
         return array.astype(request.states.dtype)
 
 
 def _kind(value: Any, array: np.ndarray) -> str:
+    if value is None:
+        return "None: does the function end with `return`?"
     return type(value).__name__ if array.dtype.kind == "O" else f"dtype {array.dtype}"
 
 

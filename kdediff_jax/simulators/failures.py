@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 
 LOGGER = logging.getLogger("kdediff_jax")
 FAR = "further from the other members than `Safeguards.far_member` allows"
+KEPT = 250  # records of a run's first failures, and as many of its last
+REASON = 600  # characters of a reason that are kept
 
 
 class Failure(NamedTuple):
@@ -26,6 +29,64 @@ class Failure(NamedTuple):
     member: int
     source: str
     reason: str
+
+
+class Failures(tuple[Failure, ...]):
+    """The failures of a run: the first 250 and the last 250 of them, and how many there were.
+
+    A tuple of `Failure` in the order of cycles. However long a run is, it does not grow further.
+
+    Attributes:
+        total: number of all failures, exact.
+        counts: by source and kind, such as "dynamics: RuntimeError"; they add up to the total.
+    """
+
+    total: int
+    counts: dict[str, int]
+
+    def __new__(
+        cls, kept: Iterable[Failure] = (), total: int | None = None, counts: Any = None
+    ) -> Failures:
+        """Return the failures given, all that there are unless a total says otherwise."""
+        self = super().__new__(cls, kept)
+        self.total = len(self) if total is None else total
+        self.counts = dict(Counter(map(_kind, self)) if counts is None else counts)
+        return self
+
+    def __getnewargs__(self) -> tuple[Any, ...]:
+        """Return what makes it again, of a copy or of a process elsewhere."""
+        return tuple(self), self.total, self.counts
+
+    def __repr__(self) -> str:
+        """Return the records, and what is not among them."""
+        left = self.total - len(self)
+        return super().__repr__() + (f" and {left} more, see .counts" if left else "")
+
+    def plus(self, found: tuple[Failure, ...]) -> Failures:
+        """Return these and those of the next cycle."""
+        if not found:
+            return self
+        counts = Counter(self.counts) + Counter(map(_kind, found))
+        records = [*self, *(each._replace(reason=each.reason[:REASON]) for each in found)]
+        kept = records if len(records) <= 2 * KEPT else records[:KEPT] + records[-KEPT:]
+        return Failures(kept, self.total + len(found), counts)
+
+    def as_notes(self) -> list[Any]:
+        """Return what JSON can hold of them."""
+        return [[list(each) for each in self], self.total, self.counts]
+
+    @classmethod
+    def of_notes(cls, notes: Any) -> Failures:
+        """Return what `as_notes` wrote; none for None."""
+        if notes is None:
+            return cls()
+        kept, total, counts = notes
+        return cls((Failure(*each) for each in kept), total, counts)
+
+
+def _kind(failure: Failure) -> str:
+    """Return where it failed and how, without what differs between members."""
+    return f"{failure.source}: {failure.reason.partition(':')[0]}"
 
 
 class FailureLog:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
 import numpy as np
 
-from .._checks import count
-from .base import AbstractSimulator, Answer, Request, as_row, as_rows, collected, generator_of
-from .workers import attempt, in_processes, in_turn_or_threads
+from .._checks import count, positive
+from .base import AbstractSimulator, Answer, Request, as_row, as_rows, collected
+from .processes import in_processes
+from .workers import attempt, in_turn_or_threads
 
 
 def _function(value: Any) -> Callable[..., Any]:
@@ -43,13 +43,13 @@ class ArraySimulator(AbstractSimulator):
     def run(self, request: Request) -> Answer:
         """Call the function once."""
         rows = request.states.shape[0]
-        generator = None if request.seeds is None else generator_of(request.seeds)
 
         def call() -> np.ndarray:
-            value = self.function(*request.arguments(generator, request.states.copy()))
-            return as_rows(value, rows, request)
+            return as_rows(request.call().made(self.function), rows, request)
 
         outcome = attempt(call)
+        if isinstance(outcome, Exception):
+            outcome.add_note(request.called_as("X"))
         return collected([outcome] * rows if isinstance(outcome, Exception) else outcome, request)
 
 
@@ -65,37 +65,62 @@ class MemberSimulator(AbstractSimulator):
         workers: calls that run at the same time, in threads: for functions that wait, or that leave
             Python's lock (much of NumPy and SciPy). One: one after the other.
         processes: whether the workers are processes (through joblib, the extra `simulators`): for
-            functions that compute in Python, or that may crash. A process that dies is a failed
-            member. The function and its answers are sent by pickle, with cloudpickle's help.
+            functions that compute in Python, or that may crash or hang. A process that dies is a
+            failed member. The function and its answers are sent by pickle, with cloudpickle's help.
+        timeout: seconds after which a call has failed, from its own start; None: never. For
+            `processes` alone: a thread cannot be ended from outside, and a function that hangs in
+            one, or without workers, hangs the run. A call that Python cannot interrupt (compiled
+            code that does not come back; on Windows any) is ended with its process half a minute
+            later. What a time-out ends depends on the machine's load: give it generously, or two
+            runs will differ.
 
     Raises:
         TypeError: no function, a number of workers that is no int.
-        ValueError: fewer than one worker.
+        ValueError: fewer than one worker; a time-out that is not positive, or without processes.
     """
 
     function: Callable[..., Any] = eqx.field(static=True, converter=_function)
     workers: int = eqx.field(static=True, default=1)
     processes: bool = eqx.field(static=True, default=False)
+    timeout: float | None = eqx.field(static=True, default=None, kw_only=True)
 
     def __check_init__(self) -> None:
-        """Check the number of workers."""
+        """Check the options."""
         count("workers", self.workers)
+        if self.timeout is None:
+            return
+        positive("timeout", self.timeout)
+        if not self.processes:
+            raise ValueError(
+                "timeout: expected `processes=True` beside it (and joblib, of the extra "
+                f'"simulators"), got {self.timeout!r} with threads: a thread cannot be ended from '
+                "outside, so that a function that hangs would hang the run"
+            )
 
     def run(self, request: Request) -> Answer:
         """Call the function for every row."""
-        call = functools.partial(_call_of_member, self.function)
         rows = request.rows()
         if self.processes:
-            outcomes = in_processes(call, rows, self.workers)
+            calls = [row.call_of_member() for row in rows]
+            values = in_processes(self.function, calls, self.workers, self.timeout)
+            outcomes = [attempt(_answer, value, request) for value in values]
         else:
+
+            def call(row: Request) -> np.ndarray:
+                return as_row(row.call_of_member().made(self.function), row)
+
             outcomes = in_turn_or_threads(call, rows, self.workers, _nothing)
+        for outcome in outcomes:
+            if isinstance(outcome, Exception):
+                outcome.add_note(request.called_as("x"))
         return collected(outcomes, request)
 
 
-def _call_of_member(function: Callable[..., Any], row: Request) -> np.ndarray:
-    """Call the function for a request of one row."""
-    generator = None if row.seeds is None else generator_of(row.seeds)
-    return as_row(function(*row.arguments(generator, row.states[0].copy())), row)
+def _answer(value: Any, request: Request) -> np.ndarray:
+    """Return what came from another process, or raise what it sent."""
+    if isinstance(value, Exception):
+        raise value
+    return as_row(value, request)
 
 
 def _nothing() -> None:

@@ -6,37 +6,36 @@ guards of the forecast, the analysis, the clock.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .. import long_runs
 from .._checks import traced
+from .._files import AnyPath
+from .._interrupts import heard
 from .._progress import Report, reporting
 from .._tracing import errors_in_users_words, refuse_mutable
 from .._typing import Array, Float, Key, Scalar, like
 from ..analysis.safeguards import Safeguards
 from ..clock import Stride
 from ..filter_cycle import Received, analysed, forecast_of, keys_of_cycle, received
-from ..runs import CycleOutput, FilterState
-from .failures import FAR, Failure, FailureLog
+from ..long_runs.record import InMemory, OnDisk, recorded
+from ..long_runs.series import Series
+from ..runs import CycleOutput, FilterResult, FilterState
+from .failures import FAR, Failure, FailureLog, Failures
 from .forecast import NAME, step_members
-from .measurement import Members, measured_members
+from .identity import digest_of_simulators
+from .measurement import Members, measured_members, stand_in
 from .roles import HostDynamics
 
 
-class HostRun(NamedTuple):
-    """What a loop returns: see `FilterResult`."""
-
-    saved: Any
-    info: Any
-    state: FilterState
-    failures: tuple[Failure, ...]
-
-
+@heard()
 def run(
     state: FilterState,
     modules: tuple[Any, Any, Any],
@@ -44,22 +43,70 @@ def run(
     strides: Stride | None,
     bound: int | None,
     save: Callable[[CycleOutput], Any],
-    progress: bool | Report | None,
-) -> HostRun:
+    *,
+    checkpoint: AnyPath | None = None,
+    progress: bool | Report | None = None,
+    chunk: int | None = None,
+) -> FilterResult:
     """Run all cycles, one after the other. Arguments as `assimilate`."""
     _refuse_tracers(state, ys)
-    total, kept, failures = ys.shape[0], [], []
+    long_runs.wanted(checkpoint, progress, chunk, (state, modules, ys))  # which are checked there
+    total = ys.shape[0]
     if total == 0:
         raise ValueError("ys: expected at least one row, as a simulator lives on the host, got 0")
-    with reporting(progress) as report:
-        for k in range(total):
-            stride = jax.tree.map(lambda each, k=k: each[k], strides)
-            state, saved, found = one_cycle(state, modules, ys[k], stride, bound, save, k == 0)
-            kept.append(jax.tree.map(np.asarray, saved))
-            failures += found
-            report(k + 1, total)
-    saved, info = jax.tree.map(lambda *each: jnp.asarray(np.stack(each)), *kept)
-    return HostRun(saved, info, state, tuple(failures))
+    digest = "" if checkpoint is None else digest_of_simulators(modules)
+    series = long_runs.Series(one_program, state, modules, ys, strides, bound, save, digest)
+    series = series.on_host()
+    with reporting(progress) as report, recorded(checkpoint, series) as record:
+        failures = Failures.of_notes(record.position.notes)
+        if record.position.finished:
+            report(record.position.finished, total)
+        with _told(record, total):
+            for start, end in _pieces(record.position.finished, total, chunk or 1):
+                failures = _run_chunk(record, series, failures, start, end)
+                report(end, total)
+    outputs = record.outputs()
+    saved, info = outputs if checkpoint is not None else jax.tree.map(jnp.asarray, outputs)
+    return FilterResult(saved, info, record.position.state, failures)
+
+
+def _pieces(start: int, total: int, chunk: int) -> Iterator[tuple[int, int]]:
+    """Yield the first cycle of each chunk and the one after its last."""
+    yield from ((k, min(k + chunk, total)) for k in range(start, total, chunk))
+
+
+def _run_chunk(
+    record: InMemory | OnDisk, series: Series, failures: Failures, start: int, end: int
+) -> Failures:
+    """Run the cycles from `start` to before `end`, record them, and return the failures so far."""
+    state, before, kept = record.position.state, failures, []
+    for k in range(start, end):
+        stride = jax.tree.map(lambda each, k=k: each[k], series.strides)
+        # a first cycle where all fail is a mistake; a run that goes on has been without
+        arguments = series.modules, series.ys[k], stride, series.bound, series.save, k == 0
+        state, saved, found = one_cycle(state, *arguments)
+        kept.append(jax.tree.map(np.asarray, saved))
+        failures = failures.plus(found)
+    notes = record.position.notes if failures is before else failures.as_notes()
+    record.add(jax.tree.map(lambda *each: np.stack(each), *kept), state, notes)
+    return failures
+
+
+@contextlib.contextmanager
+def _told(record: InMemory | OnDisk, total: int) -> Iterator[None]:
+    """Say with a Ctrl-C where it stopped the run, and what is left of it."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        done = record.position.finished
+        left = "nothing is kept without a checkpoint"
+        if isinstance(record, OnDisk):
+            left = f"{record.path} has those done, and the same call goes on from there"
+        error.add_note(
+            f"kdediff_jax: stopped after {done} of {total} cycles; programs under way were ended; "
+            f"{left}"
+        )
+        raise
 
 
 def run_cycle(
@@ -116,6 +163,32 @@ def one_cycle(
     return state, saved, log.close()
 
 
+def one_program(
+    state: FilterState,
+    modules: tuple[Any, Any, Any],
+    ys: Float[Array, "1 m"],
+    strides: Stride | None,
+    bound: int | None,
+    save: Callable[[CycleOutput], Any],
+) -> FilterResult:
+    """Run one cycle as a program that can be traced, with zeros for what the host would answer.
+
+    Its text tells one run from another, its outputs have the shapes of those of `one_cycle`.
+    """
+    dynamics, observation, analysis = modules
+    stride = jax.tree.map(lambda each: each[0], strides)
+    keys, key = keys_of_cycle(state)
+    forecast = state.ensemble
+    if not isinstance(dynamics, HostDynamics):
+        forecast = forecast_of(state, keys, dynamics, stride, bound)
+    guards = getattr(analysis, "safeguards", Safeguards())
+    admitted, members = _received(state, forecast, dynamics.interval, guards, stride)
+    rest = stand_in(observation, analysis, members, ys[0]), analysis
+    state, outputs = _analysed(state, key, admitted, dynamics.interval, rest, ys[0], stride, save)
+    saved, info = jax.tree.map(lambda each: jnp.asarray(each)[None], outputs)
+    return FilterResult(saved, info, state)
+
+
 def _note_guarded(forecast: Received, members: Members, log: FailureLog) -> None:
     """Note the members that the guards of the forecast leave out."""
     alive = np.asarray(members.alive)
@@ -131,7 +204,8 @@ def _refuse_tracers(state: FilterState, ys: Any) -> None:
     if traced((state, ys)):
         raise TypeError(
             "dynamics, observation: one of them lives on the host, and can be run by `assimilate`, "
-            "`resume` and `cycle` outside of `jit`, `vmap`, `grad`, `sweep` and `tune` only"
+            "`resume`, `cycle` and `twin_experiment` outside of `jit`, `vmap`, `grad`, `sweep` and "
+            "`tune` only"
         )
 
 

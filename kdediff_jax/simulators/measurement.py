@@ -65,6 +65,22 @@ def measured_members(
     return replace_operators(observation, operators) if operators else observation
 
 
+def stand_in(observation: Any, analysis: Any, members: Members, y: Array) -> Any:
+    """Return what `measured_members` does, with zeros for what the host would answer.
+
+    A program can be traced with it. An operator is taken to have as many components as y.
+    """
+    n, m, dtype = members.states.shape[0], y.shape[0], members.states.dtype
+    if isinstance(observation, HostObservation):
+        zeros = jnp.zeros((n, draws_of(analysis), m), dtype)
+        return _recorded(zeros, members, y, SimulatedMeasurements)[0]
+    operators = [
+        _recorded(jnp.zeros((n, m), dtype), members, None, RecordedOperator)[0]
+        for _ in host_operators(observation)
+    ]
+    return replace_operators(observation, operators) if operators else observation
+
+
 def draws_of(analysis: Any) -> int:
     """Return how many measurements per member a scheme asks for."""
     noise = getattr(analysis, "noise", None)

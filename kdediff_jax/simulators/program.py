@@ -17,8 +17,9 @@ import equinox as eqx
 import numpy as np
 
 from .._checks import count, positive
+from .._remote import generator_of
 from . import files
-from .base import AbstractSimulator, Answer, Request, as_row, collected, generator_of
+from .base import AbstractSimulator, Answer, Request, as_row, collected
 from .files import ProgramCall
 from .workers import in_turn_or_threads
 
@@ -127,10 +128,14 @@ class ProgramSimulator(AbstractSimulator):
         said = folder / "stderr.txt"
         with open(folder / "stdout.txt", "wb") as out, open(said, "wb") as err:
             # a session of its own: what it starts can be killed with it
-            process = subprocess.Popen(
-                command, cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
-                start_new_session=True,
-            )  # fmt: skip
+            try:
+                process = subprocess.Popen(
+                    command, cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+                    start_new_session=True,
+                )  # fmt: skip
+            except FileNotFoundError as error:
+                why = "no such program (it starts in a folder of its own: give an absolute path)"
+                raise FileNotFoundError(error.errno, why, command[0]) from error
             running.add(process)
             try:
                 status = process.wait(self.timeout)

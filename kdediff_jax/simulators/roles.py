@@ -24,15 +24,21 @@ def as_simulator(value: AbstractSimulator | Callable[..., Any]) -> AbstractSimul
 class HostDynamics(AbstractDynamics):
     """Dynamics that are not JAX: x(t) [d] -> x(t + interval) [d].
 
-    For `assimilate`, `resume` and `cycle`, with every scheme. There a loop on the host takes the
-    place of the one compiled program; everything else is the same: keys, clock, irregular times,
-    guards. Inside `jit`, `vmap`, `sweep` or `twin_experiment` it is refused.
+    For `assimilate`, `resume`, `cycle` and `twin_experiment`, with every scheme. There a loop on
+    the host takes the place of the one compiled program; everything else is the same: keys, clock,
+    irregular times, guards, checkpoints. Inside `jit`, `vmap` or `sweep` it is refused.
 
     A member fails by an exception, or by values that are not finite or absurdly far from those of
     the others. It is masked, counted in `info.num_masked`, replaced from the analysis, and listed
     with its reason in `FilterResult.failures` (of `cycle`: `CycleOutput.failures`); a line a cycle
-    goes to the log `kdediff_jax`. An exception in every member of the first cycle of a call is a
-    fault of the simulator, and is raised as it is.
+    goes to the log `kdediff_jax`. Of a long run that list has the first 250 and the last 250
+    failures, and counts of all (`Failures`). An exception in every member of the first cycle of a
+    run is a fault of the simulator, and is raised as it is.
+
+    With a checkpoint a run is saved after every cycle, at most every second, and goes on from there
+    after a kill or a Ctrl-C. It is known by the simulator's function, what that reads from outside
+    (closures, globals, its object, modules of yours), and a program's file: a changed one is
+    another run, and is refused.
 
         >>> import jax, numpy as np, kdediff_jax as kd
         >>> def decay(rng, X, t, interval):  # of all members, X [n d]
@@ -122,8 +128,8 @@ class HostOperator(eqx.Module):
 def refuse(name: str, role: Any) -> NoReturn:
     """Raise the error of a simulator that is called where the host cannot be."""
     raise TypeError(
-        f"{name}: {type(role).__name__} lives on the host, and only `assimilate`, `resume` and "
-        "`cycle` run it, outside of `jit`, `vmap`, `grad`, `sweep`, `tune` and `twin_experiment`"
+        f"{name}: {type(role).__name__} lives on the host, and only `assimilate`, `resume`, "
+        "`cycle` and `twin_experiment` run it, outside of `jit`, `vmap`, `grad`, `sweep` and `tune`"
     )
 
 

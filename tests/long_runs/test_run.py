@@ -147,6 +147,7 @@ def test_inside_transformations(whole, tmp_path):
         ({"chunk": 2.0, "progress": True}, TypeError, "chunk: expected an int, got float"),
         ({"progress": "bar"}, TypeError, "progress: expected True or a function .*'bar'"),
         ({"checkpoint": 3}, TypeError, "checkpoint: expected a path, got 3"),
+        ({"checkpoint": "."}, IsADirectoryError, "checkpoint: expected a file, got the folder"),
     ],
 )
 def test_wrong_options_are_named(options, error, message):

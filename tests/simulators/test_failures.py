@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections import Counter
 
 import host_lorenz63 as numpy_model
@@ -117,7 +118,11 @@ def test_an_exception_in_every_member_of_the_first_cycle_is_the_users():
     for simulator in (misspelt, kd.MemberSimulator(misspelt)):
         with pytest.raises(AttributeError, match="has no attribute 'copi'") as caught:
             run(simulator, members, ys)
-        assert "dynamics of each of 40 members in cycle 0" in caught.value.__notes__[0]
+        called, ended = caught.value.__notes__
+        assert "dynamics of each of 40 members in cycle 0" in ended
+        assert re.search(
+            r"as function\(rng, [Xx], t, interval\) with [Xx] \((n, )?d,?\) = ", called
+        )
         frames = [entry.name for entry in caught.traceback]
         assert "misspelt" in frames
 
@@ -155,11 +160,23 @@ def test_a_process_that_dies_is_one_failed_member():
 BAD = {
     "shape": (lambda X: X[:, :2], ValueError, r"return shape \(40, 3\), got \(40, 2\)"),
     "vector": (lambda X: X[0], ValueError, r"return shape \(40, 3\), got \(3,\)"),
-    "none": (lambda X: None, TypeError, "real numbers, got NoneType"),
+    "nothing": (lambda X: None, TypeError, "got None: does the function end with `return`"),
+    "a pair": (lambda X: (X, 1.0), TypeError, "in one array, got a tuple of unlike parts"),
+    "a column": (
+        lambda X: X[:, 0],
+        ValueError,
+        r"a vector, also of one component \(`X\[\.\.\., :1",
+    ),
     "text": (lambda X: X.astype(str), TypeError, "real numbers, got dtype <U"),
     "complex": (lambda X: X + 1j, TypeError, "real numbers, got dtype complex"),
     "bool": (lambda X: X > 0, TypeError, "real numbers, got dtype bool"),
 }
+
+
+def test_a_list_of_rows_is_an_array():
+    _, ys, members = twin(1)
+    listed = run(lambda rng, X, t, interval: [list(row) for row in X], members, ys)
+    np.testing.assert_array_equal(listed.mean, run(lambda *a: a[1], members, ys).mean)
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -195,7 +212,22 @@ def go(dynamics=HOST, observation=OBSERVATION, analysis=None, ys=(2, 3), **optio
     return kd.assimilate(jax.random.key(0), *arguments, **options)
 
 
+def given(key=None, dynamics=HOST, observation=OBSERVATION):
+    key = jax.random.key(0) if key is None else key
+    ensemble, ys = jnp.ones((4, 3)), jnp.zeros((2, 3))
+    return kd.assimilate(key, dynamics, observation, kd.EnKF(), ensemble, ys)
+
+
 REFUSED = {
+    "a plain function": (lambda: given(dynamics=faultless), TypeError,
+                         r"with `step`, got <function .*by `kd.HostDynamics\(function, interval"),
+    "a plain measurement": (lambda: given(observation=numpy_model.noisy_z), TypeError,
+                            r"with `sample`, got .* by `kd.HostObservation\(function"),
+    "a simulator alone": (lambda: given(dynamics=kd.MemberSimulator(faultless)), TypeError,
+                          "becomes one by `kd.HostDynamics"),
+    "a seed": (lambda: given(key=3), TypeError, r"key: expected a random key, .*, got 3"),
+    "NumPy's random numbers": (lambda: given(key=np.random.default_rng(0)), TypeError,
+                               "key: expected a random key, .*, got Generator"),
     "jit": (lambda: jax.jit(lambda: go())(), TypeError, "HostDynamics lives on the host|lives on"),
     "traced": (
         lambda: jax.vmap(
@@ -214,10 +246,6 @@ REFUSED = {
             {"a": [1.0, 2.0]},
         ),
         TypeError, "lives on the host",
-    ),
-    "twin": (
-        lambda: kd.twin_experiment(jax.random.key(0), HOST, OBSERVATION, jnp.ones(3), 2),
-        TypeError, "HostDynamics lives on the host",
     ),
     "operator called": (
         lambda: kd.HostOperator(numpy_model.z_of)(jnp.ones(3)), TypeError, "HostOperator lives on",
@@ -255,11 +283,6 @@ def test_progress():
 def test_progress_in_a_pipe_is_a_line(capsys):
     go(dynamics=kd.HostDynamics(numpy_model.step, 0.1), progress=True)
     assert "2/2 cycles" in capsys.readouterr().err
-
-
-def test_a_checkpoint_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="checkpoint: expected none where a simulator lives"):
-        go(dynamics=kd.HostDynamics(numpy_model.step, 0.1), checkpoint=tmp_path / "run")
 
 
 def test_output_times_need_no_measurement():

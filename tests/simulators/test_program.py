@@ -124,11 +124,12 @@ def test_what_a_program_does_wrong(name):
     with pytest.raises((kd.ProgramError, ValueError), match=text) as caught:
         run(python(code, workers=3, **options))
     assert time.perf_counter() - began < 30
-    assert "cycle 0, the first of this run" in caught.value.__notes__[0]
+    assert "cycle 0, the first of this run" in caught.value.__notes__[-1]
 
 
 def test_a_missing_program():
-    with pytest.raises(FileNotFoundError, match="no-such-model"):
+    message = r"no such program .*: give an absolute path\): '/no-such-model'"
+    with pytest.raises(FileNotFoundError, match=message):
         run(kd.ProgramSimulator(["/no-such-model"]))
 
 
