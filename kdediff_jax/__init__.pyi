@@ -12,6 +12,7 @@ from . import fields as fields
 from . import filter_cycle as filter_cycle
 from . import forecasting as forecasting
 from . import fused as fused
+from . import interop as interop
 from . import kalman as kalman
 from . import kde as kde
 from . import latents as latents

@@ -37,7 +37,7 @@ ROWS = (
     ("filter_cycle",),
     ("simulators",),
     ("twin", "assimilation", "results"),
-    ("forecasting",),
+    ("forecasting", "interop"),
     ("experiments", ""),  # "": the top module, which loads names lazily and has no imports
     ("cli",),
     ("__main__",),

@@ -136,7 +136,7 @@ class _Model(NamedTuple):
         step_key, key = jax.random.split(now.key)
         step = self.get_dynamics(now.model_inputs)
         forecast = jax.vmap(step)(before.ensemble, jax.random.split(step_key, self.n_particles))
-        observation, y = _measurement(self.get_observations(now.model_inputs))
+        observation, y = measurement_of(self.get_observations(now.model_inputs))
         ensemble, info = self.analysis(key, forecast, y, observation)
         return CuthbertState(now.key, ensemble, now.model_inputs, info, forecast)
 
@@ -163,7 +163,7 @@ def _given(key: Key | None) -> Key:
     return key
 
 
-def _measurement(given: tuple[Any, ...]) -> tuple[AbstractObservation, Array]:
+def measurement_of(given: tuple[Any, ...]) -> tuple[AbstractObservation, Array]:
     """Return an observation and y; Gaussian noise is stated by a root of its covariance."""
     if len(given) == 2:
         has_method("observation", given[0], "sample")

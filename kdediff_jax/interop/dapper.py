@@ -92,11 +92,17 @@ def _run(method: Any, HMM: Any, yy: Any) -> None:
         y = jnp.asarray(yy[ko], state.ensemble.dtype)
         state, output = cycle(state, dynamics, observation, method.analysis, y)
         for step, between in forecast.seen:
-            method.stats.assess(step, E=between)
-        method.stats.assess(k, ko, "f", E=np.asarray(output.forecast, float))
-        method.stats.assess(k, ko, E=np.asarray(output.analysis, float))
+            method.stats.assess(step, E=_sound(between))
+        method.stats.assess(k, ko, "f", E=_sound(output.forecast))
+        method.stats.assess(k, ko, E=_sound(output.analysis))
         failed += int(not output.info.ok)
     method.stat("failed_cycles", failed)
+
+
+def _sound(members: Any) -> np.ndarray:
+    """Return the members that are finite: DAPPER's statistics take no others."""
+    members = np.asarray(members, float)
+    return members[np.isfinite(members).all(axis=1)]
 
 
 def _until_measured(ticker: Any) -> Iterator[list[Tick]]:
