@@ -84,6 +84,14 @@ class Parameter(eqx.Module):
         z = jax.random.normal(key, (n, self.size), dtype)
         return centre + self._in_coordinates(self.std, dtype)[None] * z
 
+    def away(self, number: float) -> Float[Array, "*s"]:
+        """Return the value some standard deviations from the guess; with 0 the guess itself."""
+        guess = jnp.asarray(self.guess)
+        if number == 0:
+            return guess
+        moved = self.coordinates(guess) + number * self._in_coordinates(self.std, guess.dtype)
+        return self.values(moved)
+
     def walk(self, key: Key, coordinate: Float[Array, " k"], part: Scalar) -> Float[Array, " k"]:
         """Take one step of the random walk, over a part of an interval."""
         std = self._in_coordinates(self.walk_std, coordinate.dtype) * jnp.sqrt(part)
