@@ -24,7 +24,8 @@ from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[1]
 FENCE = re.compile(
-    r"(?:^<!-- needs: (?P<needs>\w+) -->\n)?^```python\n(?P<code>.*?)^```[ ]*$(?:\n+^```error\n(?P<error>.*?)^```[ ]*$)?",
+    r"(?:^<!-- needs: (?P<needs>\w+) -->\n)?"
+    r"^```python\n(?P<code>.*?)^```[ ]*$(?:\n+^```error\n(?P<error>.*?)^```[ ]*$)?",
     re.MULTILINE | re.DOTALL,
 )
 ANY_PYTHON = re.compile(r"^[^\n`]*```+[ ]*\{?\.?(?:python|py)\b", re.MULTILINE)

@@ -56,6 +56,7 @@ from .analysis.enkpf.spread_correction import SpreadCorrection as SpreadCorrecti
 from .analysis.etkf import ETKF as ETKF
 from .analysis.kde_diffusion import KDEDiffusion as KDEDiffusion
 from .analysis.letkf import LETKF as LETKF
+from .analysis.liu_west import LiuWest as LiuWest
 from .analysis.outcome import AnalysisInfo as AnalysisInfo
 from .analysis.outcome import Outcome as Outcome
 from .analysis.safeguards import Safeguards as Safeguards

@@ -30,7 +30,7 @@ ROWS = (
     ("analysis.base", "diagnosis", "recovery"),
     (
         *("analysis", "analysis.enkf", "analysis.etkf", "analysis.letkf", "analysis.sir"),
-        *("analysis.kde_diffusion", "analysis.enkpf"),
+        *("analysis.kde_diffusion", "analysis.enkpf", "analysis.liu_west"),
     ),
     ("runs",),
     ("long_runs", "state_files"),

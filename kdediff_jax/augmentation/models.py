@@ -193,23 +193,20 @@ class AdditiveOfState(AbstractAdditiveOfState):
     gaussian: ClassVar[bool] = False
 
 
-def observation(augmentation: Augmentation, observation: Any) -> Any:
+def observation(augmentation: Augmentation, given: Any) -> Any:
     """Return the augmented observation. Arguments and errors: see `Augmentation.observation`."""
-    make = None
-    if callable(observation) and not hasattr(observation, "sample"):
-        make, observation = observation, observation(_guesses(augmentation))
-    has_method("observation", observation, "sample")
-    if isinstance(observation, AbstractAdditiveNoise) and make is None:
-        seen = StateOf(augmentation, observation.operator)
-        return dataclasses.replace(observation, operator=seen)
-    if isinstance(observation, AbstractAdditive) and (
-        make is None or _one_noise(augmentation, make, observation)
-    ):
-        kind = GaussianOfState if observation.gaussian else AdditiveOfState
-        return kind(augmentation, observation, make)
-    if isinstance(observation, AbstractLikelihood):
-        return LikelihoodOfState(augmentation, observation, make)
-    return SampledOfState(augmentation, observation, make)
+    made = callable(given) and not hasattr(given, "sample")
+    make = given if made else None
+    own: Any = given(_guesses(augmentation)) if made else given
+    has_method("observation", own, "sample")
+    if isinstance(own, AbstractAdditiveNoise) and make is None:
+        return dataclasses.replace(own, operator=StateOf(augmentation, own.operator))
+    if isinstance(own, AbstractAdditive) and (make is None or _one_noise(augmentation, make, own)):
+        kind = GaussianOfState if own.gaussian else AdditiveOfState
+        return kind(augmentation, own, make)
+    if isinstance(own, AbstractLikelihood):
+        return LikelihoodOfState(augmentation, own, make)
+    return SampledOfState(augmentation, own, make)
 
 
 def _one_noise(augmentation: Augmentation, make: Make, observation: AbstractAdditive) -> bool:

@@ -157,7 +157,7 @@ def _without_measurement(key: Key, ensemble: Float[Array, "n d"], inputs: Any) -
     return CuthbertState(key, ensemble, inputs, report, ensemble)
 
 
-def _given(key: Key | None) -> Key:
+def _given(key: Any) -> Key:
     if key is None:
         raise ValueError("key: expected a random key, got None")
     return key

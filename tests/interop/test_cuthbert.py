@@ -35,8 +35,8 @@ def init_sample(key):
 
 
 def get_dynamics(inputs):
-    return lambda x, key: jnp.asarray(MATRIX) @ x + jnp.asarray(ROOT_Q) @ jax.random.normal(
-        key, (2,)
+    return lambda x, key: (
+        jnp.asarray(MATRIX) @ x + jnp.asarray(ROOT_Q) @ jax.random.normal(key, (2,))
     )
 
 
@@ -116,9 +116,7 @@ def test_cuthberts_smoother_takes_the_states():
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         ours = smoother(built, states, measured())
     nothing = jnp.zeros(2)
-    rts = kalman.build_smoother(
-        lambda inputs: (jnp.asarray(MATRIX), nothing, jnp.asarray(ROOT_Q))
-    )
+    rts = kalman.build_smoother(lambda inputs: (jnp.asarray(MATRIX), nothing, jnp.asarray(ROOT_Q)))
     theirs = smoother(rts, exact(), measured())
     spread = np.sqrt(np.einsum("tij,tij->ti", theirs.chol_cov, theirs.chol_cov))
     error = (np.asarray(ours.mean) - np.asarray(theirs.mean)) / spread
@@ -145,5 +143,5 @@ def test_wrong_arguments_are_refused():
         cuthbert_filter(kd.EnKF(), *rest, 10).init_prepare()
     four = cuthbert_filter(kd.EnKF(), init_sample, get_dynamics, lambda i: (1, 2, 3, 4), 10)
     state = four.init_prepare(key=jax.random.key(0))
-    with pytest.raises(ValueError, match="get_observations: expected .* got 4 values"):
+    with pytest.raises(ValueError, match=r"get_observations: expected .* got 4 values"):
         four.filter_combine(state, four.filter_prepare(jnp.zeros(2), key=jax.random.key(1)))
