@@ -121,15 +121,16 @@ class _Model(NamedTuple):
 
     def init_prepare(self, *, key: Key | None = None) -> CuthbertState:
         """Draw the members before the first step."""
-        draw_key, key = jax.random.split(_given(key))
+        draw_key, own = jax.random.split(_given(key))
         ensemble = jax.vmap(self.init_sample)(jax.random.split(draw_key, self.n_particles))
-        return _without_measurement(key, ensemble, None)
+        return _without_measurement(own, ensemble, None)
 
     def filter_prepare(self, model_inputs: Any, *, key: Key | None = None) -> CuthbertState:
         """Return the inputs as a state, whose members are yet to come."""
-        shape = jax.eval_shape(self.init_sample, _given(key))
+        own = _given(key)
+        shape = jax.eval_shape(self.init_sample, own)
         ensemble = jnp.zeros((self.n_particles, *shape.shape), shape.dtype)
-        return _without_measurement(key, ensemble, jax.tree.map(jnp.asarray, model_inputs))
+        return _without_measurement(own, ensemble, jax.tree.map(jnp.asarray, model_inputs))
 
     def filter_combine(self, before: CuthbertState, now: CuthbertState) -> CuthbertState:
         """Return the state after the inputs' step and measurement."""

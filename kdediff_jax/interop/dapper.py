@@ -87,7 +87,7 @@ def _run(method: Any, HMM: Any, yy: Any) -> None:
     for ticks in _until_measured(progbar(HMM.tseq.ticker)):
         k, ko = ticks[-1][:2]
         forecast = _Forecast(HMM.Dyn, ticks)
-        dynamics = HostDynamics(forecast, interval=float(HMM.tseq.dto))
+        dynamics = HostDynamics(simulator=forecast, interval=float(HMM.tseq.dto))
         observation = observation_of(HMM.Obs(ko))
         y = jnp.asarray(yy[ko], state.ensemble.dtype)
         state, output = cycle(state, dynamics, observation, method.analysis, y)
