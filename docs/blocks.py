@@ -5,12 +5,15 @@ One mechanism for the site and for the tests, so that nothing on a page is shown
 * every block fenced as `python` is run, all blocks of a page in one namespace;
 * a block fenced as `error` right behind one quotes the exception that it raises, `Type: message`,
   where `...` stands for anything and line breaks are as good as blanks;
-* what a block prints is shown behind it when the site is built.
+* what a block prints is shown behind it when the site is built;
+* a block right behind `<!-- needs: NAME -->` runs where that package is installed, which none of
+  this package's extras brings.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
 import re
 import sys
@@ -21,6 +24,7 @@ from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[1]
 FENCE = re.compile(
+    r"(?:^<!-- needs: (?P<needs>\w+) -->\n)?"
     r"^```python\n(?P<code>.*?)^```[ ]*$(?:\n+^```error\n(?P<error>.*?)^```[ ]*$)?",
     re.MULTILINE | re.DOTALL,
 )
@@ -35,12 +39,19 @@ class Block(NamedTuple):
         error: the exception that it must raise, as quoted; None where it must not.
         line: of the fence, from 1.
         end: index of the text behind the block, and behind the quoted exception.
+        needs: module without which it is not run; None where there is none.
     """
 
     code: str
     error: str | None
     line: int
     end: int
+    needs: str | None
+
+    @property
+    def can_run(self) -> bool:
+        """Say whether the module that it needs is installed."""
+        return self.needs is None or importlib.util.find_spec(self.needs) is not None
 
 
 class WrongPageError(Exception):
@@ -54,7 +65,13 @@ def find(text: str) -> list[Block]:
         WrongPageError: a block that would not be run, such as an indented one.
     """
     blocks = [
-        Block(m["code"], m["error"], text.count("\n", 0, m.start()) + 1, m.end())
+        Block(
+            m["code"],
+            m["error"],
+            text.count("\n", 0, m.start("code")),
+            m.end(),
+            m["needs"],
+        )
         for m in FENCE.finditer(text)
     ]
     if len(ANY_PYTHON.findall(text)) != len(blocks):
@@ -86,6 +103,9 @@ def run(text: str, path: Path) -> list[Ran]:
     blocks, done, seen = find(text), [], set[str]()
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         for block in blocks:
+            if not block.can_run:
+                done.append(Ran(block, "", {}))
+                continue
             # line numbers of a traceback are those of the page
             code = compile("\n" * block.line + block.code, str(path), "exec")
             printed = io.StringIO()

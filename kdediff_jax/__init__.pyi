@@ -12,6 +12,7 @@ from . import fields as fields
 from . import filter_cycle as filter_cycle
 from . import forecasting as forecasting
 from . import fused as fused
+from . import interop as interop
 from . import kalman as kalman
 from . import kde as kde
 from . import latents as latents
@@ -56,6 +57,7 @@ from .analysis.enkpf.spread_correction import SpreadCorrection as SpreadCorrecti
 from .analysis.etkf import ETKF as ETKF
 from .analysis.kde_diffusion import KDEDiffusion as KDEDiffusion
 from .analysis.letkf import LETKF as LETKF
+from .analysis.liu_west import LiuWest as LiuWest
 from .analysis.outcome import AnalysisInfo as AnalysisInfo
 from .analysis.outcome import Outcome as Outcome
 from .analysis.safeguards import Safeguards as Safeguards

@@ -40,14 +40,14 @@ ROWS = (
     ("analysis.base", "diagnosis", "recovery"),
     (
         *("analysis", "analysis.enkf", "analysis.etkf", "analysis.letkf", "analysis.sir"),
-        *("analysis.kde_diffusion", "analysis.enkpf"),
+        *("analysis.kde_diffusion", "analysis.enkpf", "analysis.liu_west"),
     ),
     ("runs",),
     ("long_runs", "state_files"),
     ("filter_cycle",),
     ("simulators",),
     ("twin", "assimilation"),
-    ("forecasting", "plots"),
+    ("forecasting", "interop", "plots"),
     ("experiments", ""),  # "": the top module, which loads names lazily and has no imports
     ("cli",),
     ("__main__",),

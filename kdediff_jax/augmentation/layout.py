@@ -151,8 +151,22 @@ class Augmentation(eqx.Module):
         """
         return models.dynamics(self, model)
 
-    def observation(self, observation: AbstractObservation) -> Any:
-        """Return the observation of the state part, of the same kind: it sees no parameter."""
+    def observation(
+        self, observation: AbstractObservation | Callable[[dict[str, Array]], AbstractObservation]
+    ) -> Any:
+        """Return the observation of the state part, of the same kind.
+
+        Args:
+            observation: one that knows no parameter; or a function that makes one from the
+                parameters, a dict of arrays by name, where some enter the measurement: an offset,
+                a gain, the noise's size. The model then comes from a function as well,
+                `lambda parameters: model` if it has none of its own. Use a named function: a fresh
+                lambda compiles afresh. Where the noise itself depends on a parameter, each
+                member's measurement is drawn, and weighed, with its own.
+
+        Raises:
+            TypeError: no such thing, or a function that returns none.
+        """
         return models.observation(self, observation)
 
     def localisation(self, localisation: Localisation, weight: Number = 1.0) -> Localisation:

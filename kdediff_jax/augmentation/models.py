@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from .._checks import choice, has_method
+from .._checks import choice, concrete, has_method
 from .._typing import Array, Float, Key, Scalar, like
 from ..dynamics.base import AbstractDynamics
 from ..dynamics.propagate import one_step
@@ -19,6 +20,8 @@ from ..observations.base import AbstractLikelihood, AbstractObservation
 
 if TYPE_CHECKING:
     from .layout import Augmentation
+
+Make = Callable[[dict[str, Array]], Any]  # from parameters by name
 
 WALK = 0x7061  # folded into the key: the model draws as it does alone, the walk apart from it
 
@@ -55,10 +58,7 @@ class AugmentedDynamics(AbstractDynamics):
 
 def dynamics(augmentation: Augmentation, model: Any) -> AugmentedDynamics:
     """Return the augmented dynamics. Arguments and errors: see `Augmentation.dynamics`."""
-    guess = {
-        name: jnp.asarray(each.guess)
-        for name, each in zip(augmentation.names, augmentation.parameters, strict=True)
-    }
+    guess = _guesses(augmentation)
     if isinstance(model, AbstractDynamics):
         _check_fields(model, guess)
         return AugmentedDynamics(augmentation=augmentation, wrapped=model)  # pyright: ignore[reportCallIssue]
@@ -105,15 +105,29 @@ class StateOf(eqx.Module):
         return self.operator(self.augmentation.split(x).state)
 
 
+def _seen(self: Any, x: Float[Array, " e"]) -> tuple[Any, Float[Array, " d"]]:
+    """Return the observation of a member's own parameters, and its state."""
+    state, parameters = self.augmentation.split(x)
+    return (self.wrapped if self.make is None else self.make(parameters)), state
+
+
 class SampledOfState(AbstractObservation):
-    """A simulator of measurements of the state part."""
+    """A simulator of measurements of the state part.
+
+    Attributes:
+        augmentation: which coordinates are what.
+        wrapped: the observation, at the first guess of its parameters if it has any.
+        make: from the parameters by name to the observation; None where it has none.
+    """
 
     augmentation: Augmentation
     wrapped: AbstractObservation
+    make: Make | None = None
 
     def sample(self, key: Key, x: Float[Array, " e"], t: Scalar) -> Float[Array, " m"]:
         """Draw y given the state part."""
-        return self.wrapped.sample(key, self.augmentation.split(x).state, t)
+        own, state = _seen(self, x)
+        return own.sample(key, state, t)
 
 
 class LikelihoodOfState(AbstractLikelihood):
@@ -121,25 +135,30 @@ class LikelihoodOfState(AbstractLikelihood):
 
     augmentation: Augmentation
     wrapped: AbstractLikelihood
+    make: Make | None = None
 
     def sample(self, key: Key, x: Float[Array, " e"], t: Scalar) -> Float[Array, " m"]:
         """Draw y given the state part."""
-        return self.wrapped.sample(key, self.augmentation.split(x).state, t)
+        own, state = _seen(self, x)
+        return own.sample(key, state, t)
 
     def log_likelihood(self, y: Float[Array, " m"], x: Float[Array, " e"], t: Scalar) -> Scalar:
         """Return log p(y | x)."""
-        return self.wrapped.log_likelihood(y, self.augmentation.split(x).state, t)
+        own, state = _seen(self, x)
+        return own.log_likelihood(y, state, t)
 
 
 class AbstractAdditiveOfState(AbstractAdditive):
-    """The same with a stated h and R."""
+    """The same with a stated h and R; R is the same for all members."""
 
     augmentation: eqx.AbstractVar[Augmentation]
     wrapped: eqx.AbstractVar[AbstractAdditive]
+    make: eqx.AbstractVar[Make | None]
 
     def mean(self, x: Float[Array, " e"], t: Scalar) -> Float[Array, " m"]:
         """Return h of the state part."""
-        return self.wrapped.mean(self.augmentation.split(x).state, t)
+        own, state = _seen(self, x)
+        return own.mean(state, t)
 
     def covariance(self, m: int, dtype: jnp.dtype, t: Scalar) -> Float[Array, "m *m"]:
         """Return R in the form that the wrapped observation gives it."""
@@ -147,11 +166,13 @@ class AbstractAdditiveOfState(AbstractAdditive):
 
     def sample(self, key: Key, x: Float[Array, " e"], t: Scalar) -> Float[Array, " m"]:
         """Draw y given the state part."""
-        return self.wrapped.sample(key, self.augmentation.split(x).state, t)
+        own, state = _seen(self, x)
+        return own.sample(key, state, t)
 
     def log_likelihood(self, y: Float[Array, " m"], x: Float[Array, " e"], t: Scalar) -> Scalar:
         """Return log p(y | x)."""
-        return self.wrapped.log_likelihood(y, self.augmentation.split(x).state, t)
+        own, state = _seen(self, x)
+        return own.log_likelihood(y, state, t)
 
 
 class GaussianOfState(AbstractAdditiveOfState):
@@ -159,6 +180,7 @@ class GaussianOfState(AbstractAdditiveOfState):
 
     augmentation: Augmentation
     wrapped: AbstractAdditive
+    make: Make | None = None
     gaussian: ClassVar[bool] = True
 
 
@@ -167,18 +189,39 @@ class AdditiveOfState(AbstractAdditiveOfState):
 
     augmentation: Augmentation
     wrapped: AbstractAdditive
+    make: Make | None = None
     gaussian: ClassVar[bool] = False
 
 
-def observation(augmentation: Augmentation, observation: AbstractObservation) -> Any:
-    """Return the observation of the augmented vector's state part, of the same kind."""
-    has_method("observation", observation, "sample")
-    if isinstance(observation, AbstractAdditiveNoise):
-        seen = StateOf(augmentation, observation.operator)
-        return dataclasses.replace(observation, operator=seen)
-    if isinstance(observation, AbstractAdditive):
-        kind = GaussianOfState if observation.gaussian else AdditiveOfState
-        return kind(augmentation, observation)
-    if isinstance(observation, AbstractLikelihood):
-        return LikelihoodOfState(augmentation, observation)
-    return SampledOfState(augmentation, observation)
+def observation(augmentation: Augmentation, given: Any) -> Any:
+    """Return the augmented observation. Arguments and errors: see `Augmentation.observation`."""
+    made = callable(given) and not hasattr(given, "sample")
+    make = given if made else None
+    own: Any = given(_guesses(augmentation)) if made else given
+    has_method("observation", own, "sample")
+    if isinstance(own, AbstractAdditiveNoise) and make is None:
+        return dataclasses.replace(own, operator=StateOf(augmentation, own.operator))
+    if isinstance(own, AbstractAdditive) and (make is None or _one_noise(augmentation, make, own)):
+        kind = GaussianOfState if own.gaussian else AdditiveOfState
+        return kind(augmentation, own, make)
+    if isinstance(own, AbstractLikelihood):
+        return LikelihoodOfState(augmentation, own, make)
+    return SampledOfState(augmentation, own, make)
+
+
+def _one_noise(augmentation: Augmentation, make: Make, observation: AbstractAdditive) -> bool:
+    """Say whether the noise of an additive observation is that of every parameter.
+
+    Only if that is known: the density of each member's own observation is right in any case.
+    """
+    if not isinstance(observation, AbstractAdditiveNoise):
+        return False
+    other: Any = make(_guesses(augmentation, 1.0))
+    here, there = (concrete(each.std) for each in (observation, other))
+    return here is not None and there is not None and np.array_equal(here, there)
+
+
+def _guesses(augmentation: Augmentation, away: float = 0.0) -> dict[str, Array]:
+    """Return the parameters' first guesses, or what lies some standard deviations away."""
+    both = zip(augmentation.names, augmentation.parameters, strict=True)
+    return {name: each.away(away) for name, each in both}

@@ -28,7 +28,9 @@ class Parameter(eqx.Module):
             part of one, times the root of the part. 0 for a constant: its members only come nearer
             to each other, and become too sure (`benchmarks/accuracy/parameters.py`). A walk that
             adds up to the error which matters in a hundred intervals keeps intervals honest, and
-            follows a parameter that changes.
+            follows a parameter that changes. A constant is for Kalman filters, such as
+            `EnKPF(kalman_share=1.0)`: weights draw some members twice and others not in every
+            cycle, and of a constant nothing undoes that. In `LEnKPF` it is for `LiuWest`.
 
     Raises:
         ValueError: a guess that is not finite or not within the bounds, a negative standard
@@ -83,6 +85,14 @@ class Parameter(eqx.Module):
         centre = self.transform.inverse(guess).reshape(1, self.size)
         z = jax.random.normal(key, (n, self.size), dtype)
         return centre + self._in_coordinates(self.std, dtype)[None] * z
+
+    def away(self, number: float) -> Float[Array, "*s"]:
+        """Return the value some standard deviations from the guess; with 0 the guess itself."""
+        guess = jnp.asarray(self.guess)
+        if number == 0:
+            return guess
+        moved = self.coordinates(guess) + number * self._in_coordinates(self.std, guess.dtype)
+        return self.values(moved)
 
     def walk(self, key: Key, coordinate: Float[Array, " k"], part: Scalar) -> Float[Array, " k"]:
         """Take one step of the random walk, over a part of an interval."""

@@ -42,6 +42,14 @@ def test_a_traceback_has_the_lines_of_the_page():
     assert caught.traceback[-1].lineno + 1 == 5  # pytest counts from 0
 
 
+def test_a_block_that_needs_a_package_runs_where_it_is_installed():
+    text = "<!-- needs: {} -->\n```python\nprint(1 + 1)\n```\n"
+    (ran,) = blocks.run(text.format("json"), PAGE)
+    assert ran.printed == "2\n" and ran.block.line == 2
+    (left,) = blocks.run(text.format("no_such_module"), PAGE)
+    assert left.printed == "" and left.block.needs == "no_such_module"
+
+
 def test_pictures_are_found_and_leave_nothing_behind(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write = "```python\nfrom pathlib import Path\nPath('a.png').write_bytes(b'1')\n```\n"
