@@ -73,7 +73,9 @@ class QuantisedObservation(AbstractLikelihood):
         value = self.mean(x, t)
         exact = value + like(value, self.std) * jax.random.normal(key, value.shape, value.dtype)
         step = like(value, self.step)
-        return jnp.clip(step * jnp.round(exact / step), like(value, self.low), like(value, self.high))
+        return jnp.clip(
+            step * jnp.round(exact / step), like(value, self.low), like(value, self.high)
+        )
 
     def log_likelihood(self, y: Float[Array, " m"], x: Float[Array, " d"], t: Scalar) -> Scalar:
         """Return the log-probability of the levels that are not NaN."""

@@ -27,7 +27,16 @@ def characteristic(u, alpha, beta):
 
 @pytest.mark.parametrize(
     ("alpha", "beta"),
-    [(2.0, 0.0), (1.8, 0.0), (1.8, -0.7), (1.3, 1.0), (1.0, 0.0), (1.0, 0.6), (0.7, -1.0), (0.5, 0)],
+    [
+        (2.0, 0.0),
+        (1.8, 0.0),
+        (1.8, -0.7),
+        (1.3, 1.0),
+        (1.0, 0.0),
+        (1.0, 0.6),
+        (0.7, -1.0),
+        (0.5, 0),
+    ],
 )
 def test_characteristic_function(alpha, beta, key, dtype):
     e = draws(key, alpha, beta, dtype)
