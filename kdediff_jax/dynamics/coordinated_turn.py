@@ -53,9 +53,7 @@ class CoordinatedTurn(AbstractDynamics):
         left = jnp.stack([-velocity[1], velocity[0]])
         moved = position + along * velocity + across * left
         turned = jnp.cos(angle) * velocity + jnp.sin(angle) * left
-        size = jnp.stack(
-            [like(x, 0), like(x, 0), like(x, self.velocity_std), like(x, self.velocity_std)]
-            + [like(x, self.turn_std)]
-        )
+        still, kicked = like(x, 0), like(x, self.velocity_std)
+        size = jnp.stack([still, still, kicked, kicked, like(x, self.turn_std)])
         noise = noise_over(size, interval, self.interval)
         return add_noise(key, jnp.concatenate([moved, turned, rate[None]]), noise)

@@ -1,8 +1,8 @@
 r"""Measurements in steps: rounded to a digit, counted in bins, cut off at the ends of a range.
 
 The instrument reads the nearest of its levels, y = clip(q round((h(x) + e) / q), low, high) with
-e ~ N(0, std^2). What it says is that h(x) + e lay in the cell [a, b] of that level, open at the ends
-of the range,
+e ~ N(0, std^2). What it says is that h(x) + e lay in the cell [a, b] of that level, open at the
+ends of the range,
 
     p(y | x) = Phi((b - h(x)) / std) - Phi((a - h(x)) / std),
 

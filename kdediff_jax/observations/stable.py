@@ -1,7 +1,8 @@
-r"""Alpha-stable noise: heavy tails of infinite variance, easy to draw, with no density to write down.
+r"""Alpha-stable noise: heavy tails of infinite variance, easy to draw, without a density.
 
-Sums of many independent shocks of infinite variance tend to a stable law as those of finite
-variance tend to a Gaussian one. It is known by its characteristic function,
+A density exists, but only three of these laws have it as a formula. Sums of many independent shocks
+of infinite variance tend to a stable law as those of finite variance tend to a Gaussian one. It is
+known by its characteristic function,
 
     E exp(i u e) = exp(-|u|^alpha (1 - i beta sign(u) tan(pi alpha / 2))),      alpha != 1,
     E exp(i u e) = exp(-|u| (1 + i beta (2 / pi) sign(u) log |u|)),             alpha = 1,

@@ -1,12 +1,12 @@
 """`quantised-tracking`: an aircraft that circles, its range from three sensors in steps of 1 km.
 
 A coordinated turn in the plane (km, minutes): speed 3 km/min, a circle of radius 4 km around the
-origin, one measurement every 10 s for 20 minutes, that is 3.6 rounds. Each sensor reads the distance
-with an error of 0.2 km, rounds it to whole kilometres, and reads 10 km for all that is further: each
-likelihood is a ring with steep edges, or all that lies outside of one. Setting and prior, which
-knows position to 1 km, velocity to 0.5 km/min and turn rate to 0.2 rad/min, are our own. `EnKPF`
-takes the density where it is known, as it is here; `benchmarks/accuracy/quantised.py` gives it the
-simulator alone.
+origin, one measurement every 10 s for 20 minutes, that is 2.4 rounds. Each sensor reads the
+distance with an error of 0.2 km, rounds it to whole kilometres, and reads 10 km for all that is
+further: each likelihood is a ring with steep edges, or all that lies outside of one. Setting and
+prior, which knows position to 1 km, velocity to 0.5 km/min and turn rate to 0.2 rad/min, are our
+own. `EnKPF` takes the density where it is known, as it is here; `benchmarks/accuracy/quantised.py`
+gives it the simulator alone.
 """
 
 from __future__ import annotations
