@@ -61,7 +61,7 @@ class StableObservation(AbstractObservation):
     def sample(self, key: Key, x: Float[Array, " d"], t: Scalar) -> Float[Array, " m"]:
         """Draw operator(x) + scale e."""
         value = row_major(measured("operator", "h(x)", self.operator(x)))
-        scale = self.scale(x) if callable(self.scale) else like(value, self.scale)
+        scale = like(value, self.scale(x) if callable(self.scale) else self.scale)
         per_coordinate("scale", scale, value.shape[0])
         noise = stable_noise(key, self.alpha, self.beta, value.shape, value.dtype)
         return value + scale * noise
