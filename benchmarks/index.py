@@ -117,6 +117,15 @@ BENCHMARKS = (
         "Noise that depends on the state",
     ),
     Benchmark(
+        "quantised",
+        "accuracy/quantised.py",
+        "What do filters make of coarse, saturating sensors that can only be simulated, and what "
+        "with the density?",
+        "5 min",
+        ("quantised.json",),
+        "A target seen by coarse sensors",
+    ),
+    Benchmark(
         "parameters",
         "accuracy/parameters.py",
         "Are parameters found from a wrong start, beside the state, and with honest intervals?",

@@ -108,9 +108,12 @@ from .observations import KnownNoise as KnownNoise
 from .observations import LaplaceObservation as LaplaceObservation
 from .observations import Linear as Linear
 from .observations import PairedNoise as PairedNoise
+from .observations import QuantisedObservation as QuantisedObservation
 from .observations import SampledNoise as SampledNoise
 from .observations import Select as Select
+from .observations import StableObservation as StableObservation
 from .observations import StudentTObservation as StudentTObservation
+from .observations import stable_noise as stable_noise
 from .observations.gaussian_surrogate import GaussianSurrogate as GaussianSurrogate
 from .observations.simulated_density import SimulatedDensity as SimulatedDensity
 from .runs import CycleOutput as CycleOutput

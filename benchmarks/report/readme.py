@@ -31,6 +31,7 @@ SECTIONS = (
         *("ablation", "ablation_again", "ablation_doubt", "ablation_undoubted"),
     ),
     (tables_accuracy.state_noise, "state_noise"),
+    (tables_accuracy.quantised, "quantised"),
     (tables_accuracy.parameters, "parameters"),
     (tables_accuracy.latents, "latents"),
     (tables_accuracy.bandwidth_rules, "bandwidth_rules"),

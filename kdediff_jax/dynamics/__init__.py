@@ -1,6 +1,7 @@
 """Dynamics: black-box simulators of one assimilation interval."""
 
 from .base import AbstractDynamics
+from .coordinated_turn import CoordinatedTurn
 from .growth import GrowthModel
 from .kuramoto_sivashinsky import KuramotoSivashinsky
 from .linear_gaussian import LinearGaussian
@@ -12,6 +13,7 @@ from .random_walk import RandomWalk
 
 __all__ = [
     "AbstractDynamics",
+    "CoordinatedTurn",
     "GrowthModel",
     "KuramotoSivashinsky",
     "LinearGaussian",

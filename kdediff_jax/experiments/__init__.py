@@ -35,6 +35,9 @@ CATALOGUE = {
     "growth": "growth model of Gordon et al. 1993, x^2 / 20 measured: two modes at times",
     "lorenz84": "Lorenz-84, all three coordinates measured once a day",
     "lotka-volterra": "four competing species, two of them counted",
+    "quantised-tracking": (
+        "a circling target, ranges from three sensors rounded to 1 km and cut off at 10"
+    ),
     "dalearning-ks": "Kuramoto-Sivashinsky of arXiv 2504.17836, d = 128: every eighth point",
 }
 

@@ -154,6 +154,7 @@ def _without_measurement(key: Key, ensemble: Float[Array, "n d"], inputs: Any) -
         num_gross_errors=none,
         normalised_innovation=jnp.asarray(number(jnp.nan)),
         mean=jnp.mean(ensemble, axis=0),
+        num_unreached=none,
     )
     return CuthbertState(key, ensemble, inputs, report, ensemble)
 

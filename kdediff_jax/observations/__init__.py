@@ -10,6 +10,8 @@ from .additive import (
 from .base import AbstractLikelihood, AbstractObservation, sample_ensemble
 from .noise import AbstractNoise, AutoNoise, KnownNoise, PairedNoise, SampledNoise
 from .operators import Identity, Linear, Select
+from .quantised import QuantisedObservation
+from .stable import StableObservation, stable_noise
 
 __all__ = [
     "AbstractAdditive",
@@ -24,8 +26,11 @@ __all__ = [
     "LaplaceObservation",
     "Linear",
     "PairedNoise",
+    "QuantisedObservation",
     "SampledNoise",
     "Select",
+    "StableObservation",
     "StudentTObservation",
     "sample_ensemble",
+    "stable_noise",
 ]

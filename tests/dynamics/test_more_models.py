@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
-from kdediff_jax.dynamics import GrowthModel, KuramotoSivashinsky, Lorenz84, LotkaVolterra
+from kdediff_jax.dynamics import (
+    CoordinatedTurn,
+    GrowthModel,
+    KuramotoSivashinsky,
+    Lorenz84,
+    LotkaVolterra,
+)
 
 FOUR = np.array([0.3, 0.2, 0.25, 0.4])
 
@@ -204,3 +210,33 @@ def test_noise_is_added_once_per_interval(key, model):
 def test_bad_input_is_named(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+def turning(x):
+    """The coordinated turn's equations: the velocity turns at the rate x[4]."""
+    return np.array([x[2], x[3], -x[4] * x[3], x[4] * x[2], 0.0])
+
+
+@pytest.mark.parametrize("rate", [0.7, -2.0, 1e-9, 0.0])
+def test_coordinated_turn_is_the_exact_solution(rate, dtype, key):
+    x = np.array([1.0, -2.0, 0.5, 1.5, rate])
+    model = CoordinatedTurn(interval=1.5)
+    exact = solve_ivp(lambda _, x: turning(x), (0, 1.5), x, rtol=1e-10, atol=1e-12).y[:, -1]
+    moved = model.step(key, jnp.asarray(x, dtype), 0.0)
+    small = 1e-7 if dtype == "float64" else 1e-5
+    np.testing.assert_allclose(moved, exact, rtol=small, atol=small)
+    assert moved.dtype == dtype
+    assert np.isfinite(jax.jacobian(lambda x: model.step(key, x, 0.0))(jnp.asarray(x, dtype))).all()
+
+
+def test_coordinated_turn_has_noise_on_velocity_and_turn_rate(key):
+    x, n = jnp.asarray([1.0, -2.0, 0.5, 1.5, 0.3]), 4000
+    model = CoordinatedTurn(velocity_std=0.5, turn_std=0.1)
+    keys = jax.random.split(key, n)
+    drawn = jax.vmap(lambda k: model.step(k, x, 0.0))(keys)
+    noise = np.asarray(drawn) - np.asarray(CoordinatedTurn().step(key, x, 0.0))
+    z = noise[:, 2:] / [0.5, 0.5, 0.1]
+    assert np.abs(noise[:, :2]).max() < 1e-6
+    assert np.abs(z.std(axis=0) - 1).max() < 5 / np.sqrt(2 * n)
+    with pytest.raises(ValueError, match=r"x: expected shape \(5,\)"):
+        model.step(key, jnp.ones(4), 0.0)

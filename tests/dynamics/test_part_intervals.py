@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import kdediff_jax as kd
-from kdediff_jax.dynamics import KuramotoSivashinsky, LotkaVolterra
+from kdediff_jax.dynamics import CoordinatedTurn, KuramotoSivashinsky, LotkaVolterra
 from kdediff_jax.dynamics.lorenz84 import Lorenz84
 from kdediff_jax.dynamics.propagate import takes_interval
 
@@ -21,6 +21,7 @@ MODELS = {
         lambda **kw: KuramotoSivashinsky(length=22.0, interval=0.5, substeps=20, **kw),
         np.cos(2 * np.pi * np.arange(16) / 16),
     ),
+    "turn": (lambda noise_std=0.0: CoordinatedTurn(noise_std, noise_std), np.linspace(0.5, 2, 5)),
     "walk": (lambda **kw: kd.RandomWalk(**{"noise_std": 0.0, **kw}), [1.0, 2.0]),
 }
 
