@@ -21,6 +21,8 @@ class AnalysisInfo(NamedTuple):
         num_masked: members that were left out: not finite, without a prediction, or far beyond the
             others, see `Safeguards`; in a run also those in whose place its reserve came.
         num_gross_errors: components of the measurement that were left out as gross errors.
+        num_unreached: coordinates with no measured component within reach, which a localised
+            filter leaves as they are; 0 for the others.
         normalised_innovation: mean over measured components of (y - mean h)^2 / (P_hh + R), of the
             forecast as it came, gross errors included. Near 1 where the forecast knows its error;
             NaN where nothing was measured. `FilterResult.diagnose` says it in words. The vector
@@ -28,8 +30,6 @@ class AnalysisInfo(NamedTuple):
             `CycleOutput.forecast` and `.y`.
         mean: the scheme's best estimate of the posterior mean: SIR's weighted mean before
             resampling, elsewhere the mean of the analysis ensemble; NaN where no member is left.
-        num_unreached: coordinates with no measured component within reach, which a localised
-            filter leaves as they are; 0 for the others.
     """
 
     ess: Scalar
@@ -38,9 +38,9 @@ class AnalysisInfo(NamedTuple):
     ok: Bool[Array, ""]
     num_masked: Int[Array, ""]
     num_gross_errors: Int[Array, ""]
+    num_unreached: Int[Array, ""]
     normalised_innovation: Scalar
     mean: Float[Array, " d"]
-    num_unreached: Int[Array, ""]
 
 
 class Outcome(NamedTuple):

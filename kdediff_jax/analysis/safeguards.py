@@ -86,9 +86,9 @@ class Safeguards(eqx.Module):
             ok=enough & (nothing | sound) & (2 * num_alive >= n),
             num_masked=n - num_alive,
             num_gross_errors=jnp.sum(gross, dtype=jnp.int32),
+            num_unreached=count(outcome.num_unreached),
             normalised_innovation=like(forecast, outcome.normalised_innovation),
             mean=mean,
-            num_unreached=count(outcome.num_unreached),
         )
         return ensemble, info
 

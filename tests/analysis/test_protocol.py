@@ -46,7 +46,7 @@ def test_shapes_and_dtypes_are_the_forecasts(name, dtype):
     analysis, info = run(name, dtype)
     assert isinstance(info, kd.AnalysisInfo) and info.ok and info.num_masked == 0
     assert analysis.shape == forecast.shape and info.mean.shape == forecast.shape[1:]
-    assert [x.shape for x in info[:-1]] == 7 * [()]
+    assert [x.shape for x in info[:-1]] == 8 * [()]
     assert {x.dtype for x in (analysis, info.mean, info.ess)} == {dtype}
     counts = info.num_steps, info.num_rejected, info.num_masked, info.num_gross_errors
     assert {x.dtype.name for x in counts} == {"int32"} and info.ok.dtype == bool
