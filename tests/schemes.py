@@ -107,6 +107,7 @@ def _enkf(noise):
 SCHEMES = {
     "enkpf": Scheme(lambda p: kd.EnKPF()),
     "enkpf, share 0": Scheme(lambda p: kd.EnKPF(kalman_share=0.0)),
+    "liu-west, enkf": Scheme(lambda p: kd.LiuWest(kd.EnKF(inflation=1.05), 1), smooth=True),
     "lenkpf": Scheme(lambda p: kd.LEnKPF(p.localisation), localised=True),
     "enkf": Scheme(_enkf("auto"), copies=True, smooth=True),
     "enkf, sampled": Scheme(_enkf("sampled")),
