@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -112,14 +113,15 @@ def test_links_between_notebooks_exist(notebook):
                 assert (FOLDER / target).exists(), target
 
 
-@pytest.mark.parametrize("path", PATHS[:3], indirect=True, ids=lambda path: path.stem)
 def test_first_cell_finds_a_wheel_or_a_checkout_or_says_what_to_do(notebook, tmp_path, monkeypatch):
     """As on Colab, where nothing is installed and there is no published release."""
     code = text_of(code_cells(notebook)[0]["source"])
-    command = '%pip install --quiet "{found}[all]"'
+    command = '%pip install --quiet "{found}[{extras}]"'
     assert code.count(command) == 1
-    code = code.replace(command, 'installed = f"{found}[all]"')
+    code = code.replace(command, "installed = str(found), extras")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    graphics = []
+    monkeypatch.setattr(shutil, "which", lambda name: name if name in graphics else None)
     here = tmp_path / "content"
     here.mkdir()
     monkeypatch.chdir(here)
@@ -134,12 +136,15 @@ def test_first_cell_finds_a_wheel_or_a_checkout_or_says_what_to_do(notebook, tmp
     checkout = here / "kdediff_jax"
     (checkout / "kdediff_jax").mkdir(parents=True)
     (checkout / "pyproject.toml").write_text("")
-    assert installed() == f"{checkout}[all]"
+    found, extras = installed()
+    assert found == str(checkout) and "cuda" not in extras
     monkeypatch.chdir(checkout / "kdediff_jax")  # inside a checkout
-    assert installed() == f"{checkout}[all]"
+    assert installed() == (str(checkout), extras)
     monkeypatch.chdir(here)
-    (here / "kdediff_jax-0.1.0-py3-none-any.whl").write_text("")
-    assert installed() == f"{here / 'kdediff_jax-0.1.0-py3-none-any.whl'}[all]"
+    wheel = here / "kdediff_jax-0.1.0-py3-none-any.whl"
+    wheel.write_text("")
+    graphics.append("nvidia-smi")
+    assert installed() == (str(wheel), f"{extras},cuda12")
 
 
 def test_links_to_the_docs(notebook):

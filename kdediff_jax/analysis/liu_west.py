@@ -77,8 +77,8 @@ class LiuWest(AbstractAnalysis):
         """Return the scheme's analysis, the parameters' members moved about their mean."""
         if forecast.shape[1] <= self.num_parameters:
             raise ValueError(
-                f"forecast: expected more than the {self.num_parameters} coordinates of "
-                f"parameters, got {forecast.shape[1]}"
+                "forecast: expected coordinates beside the parameters "
+                f"({self.num_parameters}), got {forecast.shape[1]} in all"
             )
         own, draw = jax.random.split(key)
         outcome = self.scheme.analyse(own, forecast, alive, y, observation, t)

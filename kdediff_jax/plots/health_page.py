@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._words import counted
 from ..analysis.outcome import AnalysisInfo
 from ..diagnosis import Diagnosis, diagnose
 from .health import count_axis, draw_ess, draw_innovation, draw_steps
@@ -86,7 +87,7 @@ def diagnostics(
 def _words(found: Diagnosis) -> list[str]:
     """Return the findings as lines of the page, behind a line with the figures of every run."""
     figures = found.summary.partition("(")[2].rstrip(")")
-    lines = textwrap.wrap(f"{found.cycles} cycles: {figures}", _WIDTH)
+    lines = textwrap.wrap(f"{counted(found.cycles, 'cycle')}: {figures}", _WIDTH)
     for each in found.findings:
         lines += textwrap.wrap(f"{each.kind}: {each.what}", _WIDTH, subsequent_indent="    ")
         lines += textwrap.wrap(f"try: {each.advice}", _WIDTH, initial_indent="    ",

@@ -73,7 +73,7 @@ def trajectories(
     lines = {"truth": truth, "measurement": measurements}
     known = {k: check_series(k, v, centre.shape) for k, v in lines.items() if v is not None}
     if centre.shape[1] > MOST_PANELS:
-        raise ValueError(f"labels: expected at most {MOST_PANELS} coordinates, got {len(names)}")
+        raise ValueError(f"labels: expected at most {MOST_PANELS}, got {len(names)}")
     with style():
         figure = canvas(1.2 + 1.5 * len(names))
         _draw(figure, times, centre, bands, known, names, moment)

@@ -35,6 +35,7 @@ NAMES = {
     "ok": "1 where the analysis is sound, 0 where the cycle failed",
     "num_masked": "members that were left out",
     "num_gross_errors": "components of the measurement left out as gross errors",
+    "num_unreached": "coordinates that no measurement reaches",
     "normalised_innovation": "mean squared innovation in units of its expectation",
 }
 

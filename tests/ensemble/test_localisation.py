@@ -64,7 +64,7 @@ def test_reach_is_that_of_measured_components_alone():
         (lambda: kd.Localisation([0.0], [0.0], 1.0, period=-1.0), "period"),
         (
             lambda: kd.Localisation([0.0], [0.0], 1.0).taper(2, 1, jnp.float32),
-            "expected positions of 2 coordinates and 1 measurements, got 1 and 1",
+            "expected positions of 2 coordinates and 1 measurement, got 1 and 1",
         ),
     ],
 )

@@ -30,6 +30,7 @@ def reports(cycles=T, **changes):
         "ok": np.ones(cycles, bool),
         "num_masked": np.zeros(cycles, int),
         "num_gross_errors": np.zeros(cycles, int),
+        "num_unreached": np.zeros(cycles, int),
         "normalised_innovation": draws.chisquare(3, cycles) / 3,
         "mean": np.zeros((cycles, D)),
     }
