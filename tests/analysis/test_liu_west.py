@@ -72,7 +72,5 @@ def test_wrong_arguments_are_refused(key):
     for discount in (0.3, 1.1, float("nan")):
         with pytest.raises(ValueError, match="discount: expected above 1/3 and at most 1"):
             kd.LiuWest(kd.EnKF(), 1, discount)
-    with pytest.raises(
-        ValueError, match=r"coordinates beside the parameters \(2\), got"
-    ):
+    with pytest.raises(ValueError, match=r"coordinates beside the parameters \(2\), got"):
         kd.LiuWest(kd.EnKF(), 2)(key, jnp.ones((4, 2)), Y, OBSERVATION)
