@@ -5,10 +5,10 @@ python benchmarks/accuracy/parameters.py NAME ..   some problems, writes nothing
 
 The filter starts two standard deviations off: its first guess and spread are the problem's, the
 truth has another value in all 20 runs (seeds 300 to 319), which differ in everything else. A
-parameter walks by the standard deviation given per interval, or is constant. Scored in the second half of the
-run: the bias is the mean over runs of the estimate less the truth, beside the mean spread of the
-members; coverage is how often the 90 % interval of the members holds the truth, over runs and
-cycles, and at the last cycle alone how many runs.
+parameter walks by the standard deviation given per interval, or is constant. Scored in the second
+half of the run: the bias is the mean over runs of the estimate less the truth, beside the mean
+spread of the members; coverage is how often the 90 % interval of the members holds the truth, over
+runs and cycles, and at the last cycle alone how many runs.
 """
 
 from __future__ import annotations
