@@ -66,7 +66,7 @@ def _of_vectors(ds: "xr.Dataset", filters: Sequence[str]) -> dict[str, Any]:
     elif LAST in ds:
         found["last"] = dict(_by_filter(ds[LAST], filters, axes))
     for part, name in (("means", "mean"), ("spreads", "spread")):
-        if name in ds:
+        if name in ds and "coordinate" in ds[name].dims:  # else a score of that name
             found[part] = dict(_by_filter(ds[name], filters, ("coordinate",)))
     found.setdefault("spreads", {k: _spread(v) for k, v in found.get("ensembles", {}).items()})
     if "truth" in ds:
