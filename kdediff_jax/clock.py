@@ -106,6 +106,9 @@ def warn_if_coarse(clock: Clock, interval: Any, at: Callable[[Scalar], Any]) -> 
         )
 
 
+_MANY = 1_000_000  # steps to one measurement that are more likely a mistake
+
+
 def schedule(clock: Clock, times: Any, longest: Any, whole: bool) -> tuple[Stride, int | None]:
     """Return the strides to the measurement times, and a bound on the steps of each.
 
@@ -140,6 +143,13 @@ def schedule(clock: Clock, times: Any, longest: Any, whole: bool) -> tuple[Strid
     since = np.append(elapsed, np.asarray(ends.high, np.float64) + np.asarray(ends.low, np.float64))
     intervals = _increasing(at, t0, since)
     steps = _whole_steps(intervals, unit) if whole else _steps(np, intervals / unit, False)
+    if steps.max(initial=0) > _MANY:
+        k = int(np.argmax(steps))
+        warnings.warn(
+            f"times: row {k} is {steps[k]:.3g} intervals of the model after what precedes it: is "
+            "`t0` missing, or `interval` in another unit (`datetime64` counts seconds since 1970)?",
+            stacklevel=2,
+        )
     stride = Stride(intervals.astype(dtype), steps.astype(np.int32), ends)
     return stride, 1 << max(int(steps.max(initial=1)) - 1, 0).bit_length()
 

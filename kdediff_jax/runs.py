@@ -130,7 +130,10 @@ class FilterResult(eqx.Module):
     def spread(self) -> Float[Array, "t d"]:
         """Standard deviation of the analysis members per cycle and coordinate."""
         if not isinstance(self.saved, Moments):
-            raise AttributeError("spread: not stored by this `save`; see save_moments")
+            raise AttributeError(
+                "spread: not stored by this `save`; see save_moments (with save_ensembles it is "
+                "`result.saved.std(axis=1, ddof=1)`)"
+            )
         return self.saved.spread
 
     def raise_if_failed(self) -> FilterResult:

@@ -136,6 +136,7 @@ KINDS = {
     "integers": (lambda: run(ensemble=jnp.ones((4, 2), int)), "ensemble", "floating", "int"),
     "integer ys": (lambda: run(ys=jnp.ones((3, 1), int)), "ys", "floating", "int"),
     "text": (lambda: run(ys="0.1"), "ys", "floating", "str"),
+    "texts": (lambda: run(ys=np.array([["0.1"]])), "ys", "expected numbers", "U3"),
     "dynamics": (lambda: run(kd.Lorenz63), "dynamics", "`step`", "Lorenz63"),
     "observation": (lambda: run(obs=BlackBox), "observation", "`sample`", "BlackBox"),
     "observation alone": (lambda: call(kde(), BlackBox), "observation", "`sample`", "BlackBox"),

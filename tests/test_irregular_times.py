@@ -9,6 +9,7 @@ import pytest
 from scipy.integrate import solve_ivp
 
 import kdediff_jax as kd
+from kdediff_jax import clock
 
 N, NAN = 12, float("nan")
 TIMES = np.array([0.03, 0.1, 0.35, 0.36, 0.9])
@@ -215,3 +216,10 @@ def test_times_under_jit_and_vmap():
     batched = jax.jit(jax.vmap(run))(jnp.asarray(times, "float32"))
     for row, each in zip(batched, times, strict=True):
         np.testing.assert_allclose(row, run(each), rtol=1e-4, atol=1e-4)
+
+
+def test_dates_without_t0_are_warned_of():
+    dates = np.arange("2020-01-02", "2020-01-04", dtype="datetime64[D]")
+    start = kd.init(jax.random.key(0), members())
+    with pytest.warns(UserWarning, match=r"times: row 0 is 1.58e\+09 intervals .*is `t0` missing"):
+        clock.schedule(start.clock, dates, 1.0, False)

@@ -75,5 +75,7 @@ def _targets(file: Path, kinds: Sequence[str], output: Path | None) -> dict[str,
         if len(kinds) > 1:
             raise ValueError(f"--output: expected a folder for {len(kinds)} kinds, got {output}")
         return {kind: output for kind in kinds}
+    if output is not None and output.suffix and not output.is_dir():
+        raise ValueError(f"--output: expected a folder or a name that ends in .png, got {output}")
     folder = file.parent if output is None else output
     return {kind: folder / f"{file.stem}-{kind}.png" for kind in kinds}

@@ -103,6 +103,8 @@ def _draws(
     if np.isnan(np.asarray(y)).all():  # a time of output, which needs none
         return values
     who = np.flatnonzero(np.asarray(members.alive))
+    if not who.size:  # no member is left to measure
+        return values
     words = np.asarray(jax.random.key_data(_keys(key, n, draws)))[who]
     request = Request(
         states=np.repeat(np.asarray(members.states)[who], draws, axis=0),

@@ -129,7 +129,8 @@ def refuse(name: str, role: Any) -> NoReturn:
     """Raise the error of a simulator that is called where the host cannot be."""
     raise TypeError(
         f"{name}: {type(role).__name__} lives on the host, and only `assimilate`, `resume`, "
-        "`cycle` and `twin_experiment` run it, outside of `jit`, `vmap`, `grad`, `sweep` and `tune`"
+        "`cycle` and `twin_experiment` run it, as it is (no part of an `Augmentation` or a "
+        "`StateSpace`) and outside of `jit`, `vmap`, `grad`, `sweep` and `tune`"
     )
 
 

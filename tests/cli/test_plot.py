@@ -98,6 +98,7 @@ def test_a_sweep_is_drawn(invoke, tmp_path):
         (["-k", "heat-map"], "the file holds a run"),
         (["-k", "map"], "which the file does not hold"),
         (["-k", "rank", "-k", "spread", "-o", "a.png"], "expected a folder for 2 kinds"),
+        (["-k", "rank", "-o", "a.pdf"], "expected a folder or a name that ends in .png"),
     ],
 )
 def test_bad_options_are_named_and_write_nothing(invoke, run_file, tmp_path, arguments, message):

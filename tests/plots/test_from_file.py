@@ -31,6 +31,7 @@ def run_file(*without, **attrs):
         "analysis": ((*RUN, "member", "coordinate"), MEMBERS, {}),
         "mean": ((*RUN, "coordinate"), MEMBERS.mean(axis=2), {}),
         "score_w2": (("filter",), np.array([1.5, 2.5]), {}),
+        "spread": (RUN, np.ones((2, T)), {}),  # the score of that name, not of coordinates
         **{name: (RUN, rng.integers(1, 9, (2, T)), {}) for name in AnalysisInfo._fields[:-1]},
         "normalised_innovation": (RUN, rng.random((2, T)), {}),
         "ok": (RUN, ok, {}),

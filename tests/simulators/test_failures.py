@@ -109,6 +109,14 @@ def test_two_survivors_go_on_and_none_start_again_from_the_reserve():
     assert np.isfinite(result.ensemble).all() and len(result.failures) == 3 * N
 
 
+def test_an_ensemble_of_nan_is_a_failed_cycle():
+    run = kd.assimilate(
+        jax.random.key(0), HOST, MEASURED, kd.EnKF(), np.full((4, 3), np.nan), np.ones((1, 1))
+    )
+    with pytest.raises(RuntimeError, match="4 of 4 members were left out"):
+        run.raise_if_failed()
+
+
 def test_an_exception_in_every_member_of_the_first_cycle_is_the_users():
     _, ys, members = twin(2)
 
