@@ -110,6 +110,10 @@ def _described(name: str, leaf: Any) -> Header:
 
 def _loaded(source: Path, kind: Kind) -> tuple[Header, list[np.ndarray]]:
     """Return the header and the arrays as NumPy reads them."""
+    if not zipfile.is_zipfile(source):
+        with open(source, "rb") as file:
+            of_results = file.read(4) == b"\x89HDF"
+        raise ValueError("it is a NetCDF file" if of_results else "it is no archive of NumPy")
     with np.load(source, allow_pickle=False) as archive:
         header = json.loads(archive["header"].item())
         if header["format"] != kind.format:

@@ -43,8 +43,9 @@ def floating(name: str, value: Any) -> Array:
     """Return `value` as a floating array; TypeError otherwise."""
     if not hasattr(value, "dtype") and not isinstance(value, (float, list, tuple)):
         raise TypeError(f"{name}: expected a floating-point array, got {type(value).__name__}")
-    if getattr(value, "dtype", None) is not None and getattr(value.dtype, "kind", "") in "USO":
-        raise TypeError(f"{name}: expected numbers, got {value.dtype} (try `.astype(float)`)")
+    given = getattr(value, "dtype", None)
+    if isinstance(given, np.dtype) and given.kind in "USO":
+        raise TypeError(f"{name}: expected numbers, got {given} (try `.astype(float)`)")
     array = jnp.asarray(value)
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise TypeError(f"{name}: expected a floating dtype, got {array.dtype}")

@@ -11,6 +11,7 @@ import numpy as np
 
 from ._checks import concrete, count
 from ._typing import Array, Bool, Float, Key, Scalar, like
+from ._words import counted
 from .analysis.base import AbstractAnalysis
 from .analysis.outcome import Outcome
 from .assimilation import resume
@@ -43,6 +44,12 @@ class Forecast(NamedTuple):
     ok: Bool[Array, " t"]
     ensembles: Float[Array, "t n d"] | None
     state: FilterState
+
+    def __repr__(self) -> str:
+        """Say what there is, not the numbers."""
+        t, q, d = self.quantiles.shape[-3:]
+        kept = "not kept" if self.ensembles is None else f"{self.ensembles.shape[-2]} of each time"
+        return f"Forecast({counted(t, 'time')}, d={d}, {counted(q, 'quantile')}, members {kept})"
 
 
 def forecast(

@@ -44,6 +44,10 @@ def test_it_is_the_run_without_measurements(name, past):
     exact = np.moveaxis(np.quantile(found.ensembles, LEVELS, axis=1), 0, 1)
     np.testing.assert_allclose(found.quantiles, exact, rtol=1e-5, atol=1e-6)
     assert found.quantiles.shape == (total, 4, 2) and np.all(found.ok)
+    members = found.ensembles.shape[1]
+    assert repr(found) == (
+        f"Forecast({total} times, d=2, 4 quantiles, members {members} of each time)"
+    )
     same(found.state.clock, expected.state.clock)
     # in two parts, and from the state of a file
     if cycles:

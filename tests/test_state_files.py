@@ -13,7 +13,7 @@ from long_run_problem import arguments, same
 from sweep_problem import python_running
 
 import kdediff_jax as kd
-from kdediff_jax import _archives, state_files
+from kdediff_jax import _archives, _files, state_files
 
 
 def members(dtype, n=7):
@@ -94,6 +94,12 @@ def test_foreign_and_newer_files_are_refused(path, tmp_path, monkeypatch):
     refused(path, "not a filter's state: its format is 'notes'")
     _archives.write(path, state_files.KIND, {}, state[:2])
     refused(path, r"not a filter's state: it has \['\[0\]', '\[1\]'\]")
+    for content, words in (
+        (b"\x89HDF and more", "a NetCDF file"),
+        (b"text", "no archive of NumPy"),
+    ):
+        _files.replace(path, content, _files.seal(content))
+        refused(path, f"not a filter's state: it is {words}")
     np.savez(tmp_path / "foreign.npz", x=np.zeros(30))
     refused(tmp_path / "foreign.npz", "is truncated, or is not a filter's state")
     with pytest.raises(FileNotFoundError, match="path: no such file"):

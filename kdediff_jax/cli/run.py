@@ -236,7 +236,9 @@ def _say_costs(experiment: Experiment, settings: Settings, console: Console) -> 
     members, cycles = settings.members or 0, settings.cycles or 0
     found = costs.cost(experiment, settings.filters, members, cycles, available_cores())
     once = costs.duration(found.compiling)
-    on = "" if jax.devices()[0].platform == "cpu" else " on a CPU of two cores, here less"
+    on = " on idle cores"
+    if jax.devices()[0].platform != "cpu":
+        on = " on a CPU of two cores, here less"
     say(f"takes about {costs.duration(found.seconds)}{on}, {once} of it to compile, once", console)
     for warning in costs.dear(settings.filters, members, len(experiment.coordinates)):
         say(Text("slow", style="yellow").append(f": {warning}", style="default"), console)
