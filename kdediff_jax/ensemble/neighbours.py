@@ -96,6 +96,10 @@ class NeighbourLists(NamedTuple):
     around: Int[Array, "s l"]
     radius: Float[Array, ""]
 
+    def __repr__(self) -> str:
+        """Say how long the lists are."""
+        return f"NeighbourLists(measured={getattr(self.measured, 'shape', None)})"
+
 
 def neighbour_lists(
     state: np.ndarray, measured: np.ndarray, distance: float, period: np.ndarray, radius: float

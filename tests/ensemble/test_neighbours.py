@@ -60,6 +60,7 @@ def test_lists_hold_the_weights_of_the_table(x64, name, placeless):
     listed, m = where.listed(), len(PLACES[name][1])
     d = len(PLACES[name][0]) + len(placeless)
     assert 2 * listed.lists.measured.shape[1] <= m
+    assert repr(listed.lists) == f"NeighbourLists(measured={listed.lists.measured.shape})"
     near = listed.near(d, m, jnp.dtype(float))
     np.testing.assert_allclose(
         scattered_back(near, m), where.taper(d, m, jnp.dtype(float)), atol=1e-12
