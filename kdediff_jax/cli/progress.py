@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import threading
 import time
@@ -27,16 +28,16 @@ ALIVE_SECONDS = 60.0  # of silence, after which a line says that it goes on
 Advance = Callable[[int], None]
 
 
-class Board:
+class Board(abc.ABC):
     """Where tasks are shown: `task` begins one, and gives the function that hears of its parts."""
 
+    @abc.abstractmethod
     def task(self, description: str, total: int, unit: str = "cycles") -> Advance:
         """Begin a task of `total` parts; what is returned hears how many more are done."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def stage(self, description: str) -> None:
         """Say what is being done, where nobody can count its parts."""
-        raise NotImplementedError
 
 
 @contextlib.contextmanager

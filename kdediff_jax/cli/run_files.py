@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import plots, results
 from ..analysis.base import AbstractAnalysis
+from ..analysis.outcome import AnalysisInfo
 from ..experiments.experiment import Experiment, Twin
 from ..experiments.run import Run, most_bimodal
 from ..experiments.scores import Scores
@@ -20,11 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 REFERENCE_WRITTEN = 1000  # draws of the reference posterior per cycle
-INFO_FIELDS = (
-    *("ess", "num_steps", "num_rejected", "ok", "num_masked", "num_gross_errors"),
-    "num_unreached",
-    "normalised_innovation",
-)
+INFO_FIELDS = AnalysisInfo._fields[:-1]  # the mean is written by itself
 
 
 class Finished(NamedTuple):

@@ -16,7 +16,6 @@ import numpy as np
 from jax import lax
 
 from .._typing import Array, Bool, Float, Int
-from ..numerics import dot
 
 AT_ONCE = 64  # coordinates of a localised analysis, where each has a decomposition of its own
 SAMPLED = 1000  # coordinates whose neighbours are counted
@@ -39,15 +38,12 @@ class Neighbours(NamedTuple):
         return values if self.indices is None else values[self.indices]
 
 
-def each_coordinate(function: Callable[..., Any], *rows: Any) -> Any:
-    """Return a function of every coordinate's rows, some coordinates at once to bound memory."""
-    return lax.map(lambda row: function(*row), rows, batch_size=AT_ONCE)
-
-
 def each_neighbourhood(
     function: Callable[..., Any], near: tuple[Neighbours, ...], *rows: Array
 ) -> Any:
-    """Return the same for a function of every coordinate's neighbours and rows.
+    """Return a function of every coordinate's neighbours and rows.
+
+    Some coordinates are taken at once, to bound memory.
 
     Args:
         function: of the `Neighbours` of one coordinate, and of its rows.
@@ -57,20 +53,10 @@ def each_neighbourhood(
     found, start = [], 0
     for group in near:
         end = start + group.weights.shape[0]
-        found.append(each_coordinate(function, group, *(row[start:end] for row in rows)))
+        each = group, *(row[start:end] for row in rows)
+        found.append(lax.map(lambda row: function(*row), each, batch_size=AT_ONCE))
         start = end
     return jax.tree.map(lambda *parts: jnp.concatenate(parts), *found)
-
-
-def weighted_sums(near: tuple[Neighbours, ...], values: Float[Array, "m n"]) -> Float[Array, "d n"]:
-    """Return the sum over measurements of weight times value, for every coordinate."""
-
-    def sums(group: Neighbours) -> Array:
-        if group.indices is None:
-            return dot(group.weights, values)
-        return each_coordinate(lambda each: dot(each.weights[None], each.of(values))[0], group)
-
-    return jnp.concatenate([sums(group) for group in near])
 
 
 def reach(near: tuple[Neighbours, ...], measured: Bool[Array, " m"]) -> Float[Array, " d"]:
