@@ -42,6 +42,8 @@ class LostNeighbourhoods(eqx.Module):
 
     Args:
         outlier_threshold: c, standard deviations above what chi-square allows; infinity for never.
+            Every coordinate is asked, and has few measurements near it: of two, ten standard
+            deviations are a chance of 2e-5, four of 1 in 150.
         odds: against a lost neighbourhood.
         largest_factor: of the anomalies, in one cycle.
         largest_increment: of a coordinate's mean, in standard deviations of the forecast.
@@ -50,7 +52,7 @@ class LostNeighbourhoods(eqx.Module):
         ValueError: a number out of range.
     """
 
-    outlier_threshold: Number = tunable(4.0)
+    outlier_threshold: Number = tunable(10.0)
     odds: Number = tunable(20.0)
     largest_factor: Number = tunable(1.5)
     largest_increment: Number = tunable(4.0)
