@@ -103,7 +103,7 @@ class LEnKPF(AbstractKalmanAnalysis):
         positive("mode_separation", self.mode_separation)
 
     def condition(self, key: Key, forecast: Predicted) -> Outcome:
-        """Widen what is lost, correct spread, move by every share, weigh, choose one, draw, rotate, inflate."""
+        """Correct spread, move by every share, weigh, choose one, draw, rotate, inflate."""
         d = forecast.members.shape[1]
         forecast = decorrelated(forecast)
         near = self.localisation.near(d, forecast.y.shape[0], forecast.members.dtype)

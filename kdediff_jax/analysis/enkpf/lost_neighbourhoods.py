@@ -27,7 +27,7 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from ..._checks import positive
-from ..._typing import Array, Bool, Float, Number, Scalar, like, tunable
+from ..._typing import Array, Bool, Float, Number, like, tunable
 from ...ensemble.neighbours import Neighbours, each_neighbourhood
 from ...numerics import bisect_root, dot, rarely
 from ..predict import Predicted

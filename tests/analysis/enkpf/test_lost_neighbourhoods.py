@@ -35,7 +35,7 @@ def problem(key, dtype=None):
 
 def by_loops(x, y, threshold, odds, largest):
     """The equations of the module, one coordinate after the other."""
-    n, d = x.shape
+    d = x.shape[1]
     gap = np.abs(PLACES[:, None] - PLACES[None])
     taper = np.asarray(gaspari_cohn(jnp.minimum(gap, d - gap) / (RADIUS * (10 / 3) ** 0.5)))
     e, p, r = y - x.mean(0), x.var(0, ddof=1), STD**2
