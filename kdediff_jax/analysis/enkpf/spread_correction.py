@@ -148,7 +148,7 @@ def log_evidence(forecast: Predicted) -> Float[Array, " m"]:
 
 def least_evidence(forecast: Predicted) -> Scalar:
     """Return what stands for a measurement that no member allows: finite, as the sum is."""
-    return jnp.finfo(forecast.y.dtype).min / forecast.y.shape[0]
+    return jnp.asarray(jnp.finfo(forecast.y.dtype).min / forecast.y.shape[0], forecast.y.dtype)
 
 
 def _linear_in(
