@@ -143,6 +143,14 @@ BENCHMARKS = (
         "State and parameters together",
     ),
     Benchmark(
+        "local_published",
+        "accuracy/local_published.py",
+        "Is the untuned localised filter as good as the tuned LETKF that others publish on fields?",
+        "10 min",
+        ("local_published.json",),
+        "Fields of others, untuned",
+    ),
+    Benchmark(
         "latents",
         "accuracy/latents.py",
         "What do low-variance latents and component draws gain?",

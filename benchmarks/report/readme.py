@@ -34,6 +34,7 @@ SECTIONS = (
     (tables_accuracy.state_noise, "state_noise"),
     (tables_accuracy.quantised, "quantised"),
     (tables_accuracy.parameters, "parameters"),
+    (tables_accuracy.local_published, "local_published"),
     (tables_accuracy.latents, "latents"),
     (tables_accuracy.bandwidth_rules, "bandwidth_rules"),
     (tables_speed.rules, "rules"),
