@@ -289,6 +289,14 @@ BENCHMARKS = (
         ("cuthbert_filters.json",),
         "Classical filters beside cuthbert",
     ),
+    Benchmark(
+        "compile_times",
+        "speed/compile_times.py",
+        "How long does each scheme, and a gradient through it, take to trace, lower and compile?",
+        "10 min",
+        ("compile_times.json",),
+        "What compiling costs",
+    ),
 )
 
 

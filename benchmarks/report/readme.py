@@ -52,6 +52,7 @@ SECTIONS = (
     (tables_speed.large_states, "large_states"),
     (tables_core.scaling, "scaling"),
     (tables_speed.cuthbert_filters, "cuthbert_filters"),
+    (tables_speed.compile_times, "compile_times"),
 )
 INTRODUCTION = (
     "Made from the JSON files in [results](results) by `python benchmarks/report/readme.py`; the "
