@@ -77,10 +77,12 @@ def lost_neighbourhoods(record):
     """Large fields through arctan, from members that know nothing."""
     groups = {}
     for row in record["rows"]:
-        groups.setdefault((row["measured"], row["d"], row["filter"]), []).append(row)
+        key = tuple(row[k] for k in ("measured", "interval", "d", "filter"))
+        groups.setdefault(key, []).append(row)
     lines = [
         [
             measured,
+            f"{interval:g}",
             f"{d:,}",
             label,
             str(len(rows)),
@@ -90,9 +92,9 @@ def lost_neighbourhoods(record):
             str(sum(r["failed"] for r in rows)),
             f"{np.median([r['cpu seconds a cycle'] for r in rows]):.3g}",
         ]
-        for (measured, d, label), rows in groups.items()
+        for (measured, interval, d, label), rows in groups.items()
     ]
-    heads = ("measured", "coordinates", "filter", "runs", "median RMSE at the end", "largest")
+    heads = ("measured", "every", "coordinates", "filter", "runs", "median RMSE at the end")
     theirs = record["published"]
     return section(
         "Lost neighbourhoods",
@@ -100,7 +102,7 @@ def lost_neighbourhoods(record):
         "N(0, I), 80 analyses (`enff-l96`), the untuned localised filter. Published with all "
         f"measured, d = {theirs['d']:,}: EnFF {theirs['EnFF']}, EnSF {theirs['EnSF']}.",
         tables.markdown_table(
-            [*heads, "sites lost, %", "failed cycles", "CPU seconds a cycle"], lines
+            [*heads, "largest", "sites lost, %", "failed cycles", "CPU s a cycle"], lines
         ),
         made_by(record, "lost_neighbourhoods"),
     )
