@@ -5,9 +5,9 @@ python benchmarks/accuracy/lost_neighbourhoods.py --quick   d = 400 alone, write
 
 `enff-l96` (arXiv 2508.13313): F = 8, steps of 0.01, arctan of every coordinate measured every 0.1
 with standard deviation 0.05, N = 20 members N(0, I), 80 analyses; published at d = 10^6: EnFF .172,
-EnSF .403. "half" measures every second coordinate, also twice as often. The filter is the untuned `LEnKPF`,
-radius 4, as it is and without what it does for lost neighbourhoods. A site is lost where the mean
-is off by more than 1 after the last analysis.
+EnSF .403. "half" measures every second coordinate, also twice as often. The filter is the untuned
+`LEnKPF`, radius 4, as it is and without what it does for lost neighbourhoods. A site is lost where
+the mean is off by more than 1 after the last analysis.
 """
 
 from __future__ import annotations
