@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 
+import jax
+import jax.core
 import jax.numpy as jnp
 from jax.experimental.layout import Layout, with_layout_constraint
 
@@ -20,8 +22,11 @@ def row_major(x: Array) -> Array:
 
     What a simulator returns passes through here. Without it the layout that our products like best
     reaches back into the simulator, where the CPU's Fourier transform of jaxlib 0.11 fails on it
-    ("RET_CHECK failure ... IsMonotonicWithDim0Major").
+    ("RET_CHECK failure ... IsMonotonicWithDim0Major"). An array that is not traced is as it is: the
+    constraint would tie it to its device.
     """
+    if not isinstance(x, jax.core.Tracer):
+        return x
     return with_layout_constraint(x, Layout(tuple(range(x.ndim))))
 
 
