@@ -88,9 +88,7 @@ class Halo(eqx.Module):
         return jnp.concatenate(parts)
 
 
-def by_device(
-    halo: Halo | None, function: Callable[..., Any], rows: Any, measured: Any
-) -> Any:
+def by_device(halo: Halo | None, function: Callable[..., Any], rows: Any, measured: Any) -> Any:
     """Return what a function makes of all rows and measurements, on the devices of a halo if any.
 
     What the function closes over is the same on all devices.
@@ -99,7 +97,7 @@ def by_device(
 
 
 def shared_out(near: np.ndarray, m: int, mesh: Mesh, axis: str) -> tuple[Array, Halo]:
-    """Return each device's lists of neighbours, counted in its own measurements, and the halo.
+    """Return each device's lists of neighbours, placed there, and the halo.
 
     Args:
         near: the measurements near every coordinate [d k]; m fills up a list.
@@ -108,36 +106,56 @@ def shared_out(near: np.ndarray, m: int, mesh: Mesh, axis: str) -> tuple[Array, 
         axis: of the mesh.
 
     Returns:
-        lists [d k], which the number of rows that a device has fills up, with copies of the last
-        so that the devices divide them; and the halo.
+        lists as `plan` makes them, and the halo.
     """
-    devices, d = mesh.shape[axis], near.shape[0]
-    blocks = -(-d // devices), -(-m // devices)
-    near = np.concatenate([near, np.repeat(near[-1:], devices * blocks[0] - d, axis=0)])
-    lists = near.reshape(devices, blocks[0], -1)
-    named = [np.unique(each)[: None if each.max() < m else -1] for each in lists]
-    # wanted[r][s]: what device r needs of the one s places before it
-    wanted = [
-        [names[names // blocks[1] == (r - s) % devices] for s in range(devices)]
-        for r, names in enumerate(named)
-    ]
-    longest = [max(len(each[s]) for each in wanted) for s in range(devices)]
-    shifts = tuple(s for s in range(1, devices) if longest[s])
-    sent = [np.zeros((devices, longest[s]), np.int32) for s in shifts]
-    size = blocks[1] + sum(longest[s] for s in shifts)
+    lists, sent, blocks = plan(near, m, mesh.shape[axis])
+    sharding = NamedSharding(mesh, PartitionSpec(axis))
+    rows = tuple(_placed(x, sharding) for x in sent.values())
+    return _placed(lists, sharding), Halo(rows, tuple(sent), near.shape[0], blocks, mesh, axis)
+
+
+def plan(
+    near: np.ndarray, m: int, devices: int
+) -> tuple[np.ndarray, dict[int, np.ndarray], tuple[int, int]]:
+    """Return the lists in each device's own numbers, what is sent, and the lengths of blocks.
+
+    Args:
+        near: as of `shared_out`.
+        m: number of measurements.
+        devices: their number p.
+
+    Returns:
+        lists [d k], with copies of the last row so that the devices divide them: a device counts
+        its own measurements, then what it receives, shift after shift, and the number of all that
+        fills up a list; for every shift the rows that each device sends [p l]; and the coordinates
+        and measurements of a block.
+    """
+    blocks = -(-near.shape[0] // devices), -(-m // devices)
+    extra = devices * blocks[0] - near.shape[0]
+    lists = np.pad(near, ((0, extra), (0, 0)), mode="edge").reshape(devices, blocks[0], -1)
+    # needed[r][s]: what device r needs of the one s places before it
+    needed = [_by_shift(each[each < m], r, blocks[1], devices) for r, each in enumerate(lists)]
+    longest = [max(len(each[s]) for each in needed) for s in range(devices)]
+    sent = {s: np.zeros((devices, longest[s]), np.int32) for s in range(1, devices) if longest[s]}
+    place = np.empty(m + 1, np.int32)
     for r in range(devices):
-        place = np.full(m + 1, size, np.int32)
-        place[wanted[r][0]] = wanted[r][0] - r * blocks[1]
+        place[needed[r][0]] = needed[r][0] - r * blocks[1]
         start = blocks[1]
-        for s, rows in zip(shifts, sent, strict=True):
-            names, source = wanted[r][s], (r - s) % devices
+        for s, rows in sent.items():
+            names, source = needed[r][s], (r - s) % devices
             rows[source, : len(names)] = names - source * blocks[1]
             place[names] = start + np.arange(len(names))
             start += longest[s]
+        place[m] = start
         lists[r] = place[lists[r]]
-    sharding = NamedSharding(mesh, PartitionSpec(axis))
-    lists, *sent = (_placed(x, sharding) for x in (lists.reshape(near.shape), *sent))
-    return lists, Halo(tuple(sent), shifts, d, blocks, mesh, axis)
+    return lists.reshape(-1, near.shape[1]), sent, blocks
+
+
+def _by_shift(named: np.ndarray, device: int, block: int, devices: int) -> list[np.ndarray]:
+    """Return the measurements that a device's lists name, by how far before it their owners are."""
+    named = np.unique(named)
+    shift = (device - named // block) % devices
+    return [named[shift == s] for s in range(devices)]
 
 
 def _filled_up(x: Array, length: int) -> Array:
