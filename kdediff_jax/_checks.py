@@ -181,10 +181,8 @@ def seed(name: str, value: Any) -> None:
         raise ValueError(f"{name}: expected from 0 to {2**32 - 1}, got {value}")
 
 
-def checked_mesh(value: Any) -> Mesh | None:
-    """Return a mesh of devices, or None as it is; TypeError for anything else."""
-    if value is None:
-        return None
+def checked_mesh(value: Any) -> Mesh:
+    """Return a mesh of devices; TypeError for anything else."""
     if not isinstance(value, Mesh):
         raise TypeError(f"mesh: expected a jax.sharding.Mesh, got {value!r}")
     # axes of a mesh of `jax.make_mesh` ask for shardings that JAX's own loops do not carry

@@ -41,6 +41,10 @@ def _as_period(period: Any) -> Any:
     return as_leaf(period)
 
 
+def _mesh_if_any(value: Any) -> Mesh | None:
+    return None if value is None else checked_mesh(value)
+
+
 class Localisation(eqx.Module):
     """Where coordinates and measurements are, and how far a measurement reaches.
 
@@ -77,9 +81,7 @@ class Localisation(eqx.Module):
     placeless: Number = tunable((), kw_only=True)
     max_radius: Number = tunable(None, kw_only=True)
     lists: NeighbourLists | None = eqx.field(kw_only=True, default=None)
-    mesh: Mesh | None = eqx.field(
-        static=True, kw_only=True, default=None, converter=checked_mesh
-    )
+    mesh: Mesh | None = eqx.field(static=True, kw_only=True, default=None, converter=_mesh_if_any)
     axis: str | None = eqx.field(static=True, kw_only=True, default=None)
 
     def __check_init__(self) -> None:

@@ -52,9 +52,8 @@ class ShardedFlow(AbstractSampler):
         """Check the mesh."""
         if not isinstance(flow, ProbabilityFlow):
             raise TypeError(f"flow: expected a ProbabilityFlow, got {flow!r}")
-        if mesh is None:
-            raise TypeError("mesh: expected a jax.sharding.Mesh, got None")
-        self.flow, self.mesh, self.axis = flow, checked_mesh(mesh), mesh_axis(mesh, axis)
+        self.flow, self.mesh = flow, checked_mesh(mesh)
+        self.axis = mesh_axis(self.mesh, axis)
 
     def __call__(
         self,

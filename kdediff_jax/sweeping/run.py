@@ -60,9 +60,9 @@ def sweep(
         devices: Devices to spread each batch over, or a mesh of them, each running its own loop,
             and never more than there are points. Those of several processes may be among them
             (`jax.distributed`, `devices=jax.devices()`): then each process makes the same call, all
-            return the result, and the first writes the checkpoint. By default all local ones, on the CPU one for each core, for which
-            `use_every_core` must come before anything else of JAX: a `UserWarning` says if it
-            did not.
+            return the result, and the first writes the checkpoint. By default all local ones, on
+            the CPU one for each core, for which `use_every_core` must come before anything else of
+            JAX: a `UserWarning` says if it did not.
         checkpoint: File to keep finished batches in and to go on from: an interrupted sweep loses
             the batch at work and at most 5 seconds. Continued only by the same function (its
             program for XLA, the numbers in it and the arrays that it holds), grid, fingerprint,

@@ -3,18 +3,17 @@
 import json
 import re
 
-import jax
-
-jax.config.update("jax_num_cpu_devices", 4)
-jax.config.update("jax_numpy_dtype_promotion", "strict")
-jax.config.update("jax_numpy_rank_promotion", "raise")
-
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import kdediff_jax as kd
+
+jax.config.update("jax_num_cpu_devices", 4)
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
 
 DEVICES = np.array(jax.devices())
 MESH = Mesh(DEVICES, ("coordinates",))
@@ -109,7 +108,7 @@ def ran():
 
 def slope(devices):
     """Return the derivative of an analysis by the noise's standard deviation."""
-    x, observation, y = problem("float64", RING, 1, 0)
+    x, _, y = problem("float64", RING, 1, 0)
     scheme = kd.LETKF(kd.Localisation(RING, RING, 1.0, period=48.0, **devices))
 
     def loss(std):

@@ -69,10 +69,22 @@ def test_analyses_and_runs_on_four_devices_are_those_of_one():
         assert row["moved"] > 0.1 and row["ok"] and row["same counts"], name
     run = found["run"]
     assert run["difference"] < 1e-11 and run["split"] and run["ok"]
-    # of a state of 48 coordinates, four devices pass on columns near their borders
-    assert run["halo"] == [14] and run["columns passed on by the model"] <= 4
+    # of 12 coordinates each, devices pass on those near their borders
+    assert run["halo"] == [12] and run["columns passed on by the model"] < 12
     assert run["gathered"] == []
     assert found["gradient"] < 1e-10
+
+
+def test_lists_for_devices_need_positions_that_are_known():
+    devices = np.array([jax.local_devices()[0], jax.local_devices()[0]])
+    mesh = jax.sharding.Mesh(devices, ("coordinates",))
+
+    def lists(radius, **settings):
+        where = kd.Localisation(RING, RING, radius, mesh=mesh, **settings)
+        return jnp.asarray(kd.LETKF(where).localisation.lists.halo is not None)
+
+    with pytest.raises(ValueError, match="mesh: expected positions, period and the largest radius"):
+        jax.eval_shape(lists, 1.0)
 
 
 def test_a_mesh_of_one_device_is_the_plain_program(key):
@@ -88,7 +100,7 @@ def test_bad_arguments():
     def of(**kwargs):
         return kd.Localisation(RING, RING, 1.0, **kwargs)
 
-    with pytest.raises(TypeError, match="mesh: expected a jax.sharding.Mesh, got 2"):
+    with pytest.raises(TypeError, match=r"mesh: expected a jax\.sharding\.Mesh, got 2"):
         of(mesh=2)
     with pytest.raises(ValueError, match=r"axis: expected one of \('coordinates',\), got 'x'"):
         of(mesh=ONE, axis="x")
@@ -97,6 +109,6 @@ def test_bad_arguments():
     assert of(mesh=ONE, axis="coordinates").mesh.devices.size == 1
 
 
-def test_a_device_is_told_apart_from_an_array_that_is_not_tied_to_it(key):
+def test_a_measurement_drawn_outside_of_a_program_is_tied_to_no_device(key):
     observation = kd.GaussianObservation(kd.Identity(), 1.0)
     assert not observation.sample(key, jnp.ones(3), jnp.zeros(())).committed
