@@ -67,10 +67,24 @@ def each_neighbourhood(
 def reach(near: tuple[Neighbours, ...], measured: Bool[Array, " m"]) -> Float[Array, " d"]:
     """Return the largest weight that a measured component has for each coordinate."""
 
-    def largest(rows: tuple[Neighbours], measured: Array) -> Array:
-        return jnp.max(jnp.where(rows[0].of(measured), rows[0].weights, 0), axis=1)
+    def largest(near: Neighbours, measured: Array) -> Array:
+        return jnp.max(jnp.where(near.of(measured), near.weights, 0), axis=1)
 
-    return _of_groups(largest, near, (), measured)
+    return all_neighbourhoods(largest, near, measured)
+
+
+def all_neighbourhoods(
+    function: Callable[..., Any], near: tuple[Neighbours, ...], measured: Any
+) -> Any:
+    """Return a function of the neighbours of many coordinates, for all of them.
+
+    Args:
+        function: of `Neighbours` with [d k] weights, and of `measured` as `each_neighbourhood` has
+            it.
+        near: one after the other, for some coordinates each.
+        measured: an array [m ...], or some, of all measurements.
+    """
+    return _of_groups(lambda rows, seen: function(rows[0], seen), near, (), measured)
 
 
 def _of_groups(
