@@ -14,6 +14,7 @@ import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from ._typing import Array
 from ._words import counted
@@ -178,3 +179,24 @@ def seed(name: str, value: Any) -> None:
     """
     if isinstance(value, int | np.integer) and not 0 <= value < 2**32:
         raise ValueError(f"{name}: expected from 0 to {2**32 - 1}, got {value}")
+
+
+def checked_mesh(value: Any) -> Mesh:
+    """Return a mesh of devices; TypeError for anything else."""
+    if not isinstance(value, Mesh):
+        raise TypeError(f"mesh: expected a jax.sharding.Mesh, got {value!r}")
+    # axes of a mesh of `jax.make_mesh` ask for shardings that JAX's own loops do not carry
+    return Mesh(value.devices, value.axis_names)
+
+
+def mesh_axis(mesh: Mesh | None, axis: str | None) -> str:
+    """Return the axis of a mesh that is meant, the first where none is named; "" of no mesh."""
+    if mesh is None:
+        if axis is not None:
+            raise ValueError(f"axis: expected a mesh to go with it, got {axis!r} alone")
+        return ""
+    if axis is None:
+        return str(mesh.axis_names[0])
+    if axis not in mesh.axis_names:
+        raise ValueError(f"axis: expected one of {mesh.axis_names}, got {axis!r}")
+    return axis

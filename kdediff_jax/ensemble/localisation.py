@@ -13,11 +13,13 @@ from typing import Any, TypeVar
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
-from .._checks import concrete, positive
+from .._checks import checked_mesh, concrete, mesh_axis, positive
 from .._typing import Array, Float, Number, Scalar, as_leaf, tunable
 from .._words import counted
 from ..numerics import safe_sqrt
+from .halo import Halo, by_device
 from .neighbours import NeighbourLists, Neighbours, neighbour_lists
 
 T = TypeVar("T")
@@ -39,6 +41,10 @@ def _as_period(period: Any) -> Any:
     return as_leaf(period)
 
 
+def _mesh_if_any(value: Any) -> Mesh | None:
+    return None if value is None else checked_mesh(value)
+
+
 class Localisation(eqx.Module):
     """Where coordinates and measurements are, and how far a measurement reaches.
 
@@ -55,10 +61,17 @@ class Localisation(eqx.Module):
         lists: of neighbours; a localised filter makes them (`listed`) where they are shorter than
             half of the measurements and positions are known. A radius that is made larger than
             theirs afterwards gives weights of NaN, and so a failed analysis.
+        mesh: devices over which a localised filter shares out the coordinates, in blocks in their
+            order: each device holds its block of the state and of the measurements, and receives
+            of the others the measurements that its lists name (`kdediff_jax.ensemble.halo`). The
+            analysis is that of one device within rounding. None, or one device, shares nothing.
+        axis: the mesh axis to share them over; the first by default. Along others there are copies.
 
     Raises:
         ValueError: radius or period not positive, max_radius below radius, positions or weights
-            that do not fit or are not finite.
+            that do not fit or are not finite, an axis that the mesh does not have; a mesh where
+            positions or the largest radius are traced when the filter is made.
+        TypeError: a mesh of another kind.
     """
 
     state: Number = tunable()
@@ -68,9 +81,12 @@ class Localisation(eqx.Module):
     placeless: Number = tunable((), kw_only=True)
     max_radius: Number = tunable(None, kw_only=True)
     lists: NeighbourLists | None = eqx.field(kw_only=True, default=None)
+    mesh: Mesh | None = eqx.field(static=True, kw_only=True, default=None, converter=_mesh_if_any)
+    axis: str | None = eqx.field(static=True, kw_only=True, default=None)
 
     def __check_init__(self) -> None:
         """Check what is known."""
+        mesh_axis(self.mesh, self.axis)
         known = concrete(self.radius)
         if known is not None and not (known > 0).all():
             raise ValueError(f"radius: expected a positive number, got {known.tolist()}")
@@ -106,12 +122,21 @@ class Localisation(eqx.Module):
         radius = self.radius if self.max_radius is None else self.max_radius
         period = jnp.inf if self.period is None else self.period
         known = [concrete(value) for value in (self.state, self.measured, radius, period)]
+        axis = mesh_axis(self.mesh, self.axis)
+        mesh = self.mesh if self.mesh is not None and self.mesh.shape[axis] > 1 else None
         if any(value is None for value in known):
+            if mesh is not None:
+                raise ValueError(
+                    "mesh: expected positions, period and the largest radius that are known when "
+                    "the filter is made, got traced ones (try: make it outside of `jit`, with a "
+                    "max_radius)"
+                )
             return dataclasses.replace(self, lists=None)
         state, measured, radius, period = (np.asarray(value, float) for value in known)
         state, measured = (p.reshape(p.shape[0], -1) for p in (state, measured))
         period, radius = np.broadcast_to(period, state.shape[1:]), float(np.max(radius))
-        lists = neighbour_lists(state, measured, 2 * _half_width(radius), period, radius)
+        distance = 2 * _half_width(radius)
+        lists = neighbour_lists(state, measured, distance, period, radius, mesh, axis)
         return self if lists is None is self.lists else dataclasses.replace(self, lists=lists)
 
     def near(self, d: int, m: int, dtype: jnp.dtype) -> tuple[Neighbours, ...]:
@@ -123,7 +148,8 @@ class Localisation(eqx.Module):
         if self.lists is None:
             return (Neighbours(self.taper(d, m, dtype)),)
         self._check(d, m)
-        placed = _listed(self, self.state, self.measured, self.lists.measured, dtype)
+        lists = self.lists
+        placed = _listed(self, self.state, self.measured, lists.measured, dtype, lists.halo)
         everywhere = jnp.asarray(self.placeless, dtype)[:, None]
         if everywhere.shape[0] == 0:
             return (placed,)
@@ -203,18 +229,29 @@ def _as_points(places: Any, dtype: jnp.dtype) -> Float[Array, "k a"]:
 
 
 def _listed(
-    localisation: Localisation, places: Any, others: Any, indices: Array, dtype: jnp.dtype
+    localisation: Localisation,
+    places: Any,
+    others: Any,
+    indices: Array,
+    dtype: jnp.dtype,
+    halo: Halo | None = None,
 ) -> Neighbours:
     """Return the neighbours that lists name, with their weights."""
-    points, others = _as_points(places, dtype), _as_points(others, dtype)
-    filling = indices == others.shape[0]
-    indices = jnp.where(filling, 0, indices)
-    weights = jnp.where(filling, 0, localisation.weights(points[:, None] - others[indices]))
+
+    def weigh(rows: tuple[Array, Array], others: Array) -> tuple[Array, Array]:
+        indices, points = rows
+        filling = indices == others.shape[0]
+        indices = jnp.where(filling, 0, indices)
+        weights = localisation.weights(points[:, None] - others[indices])
+        return jnp.where(filling, 0, weights), indices
+
+    rows = indices, _as_points(places, dtype)
+    weights, indices = by_device(halo, weigh, rows, _as_points(others, dtype))
     assert localisation.lists is not None
     served = jnp.asarray(localisation.radius, dtype) <= jnp.asarray(
         localisation.lists.radius * (1 + 1e-6), dtype
     )
-    return Neighbours(jnp.where(served, weights, jnp.nan), indices)
+    return Neighbours(jnp.where(served, weights, jnp.nan), indices, halo)
 
 
 def checked_localisation(value: Localisation) -> Localisation:

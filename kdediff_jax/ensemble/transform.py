@@ -104,8 +104,9 @@ def local_transform(
     """
     both = jnp.concatenate([deviations, innovation[None]]).T  # [m n+1]
 
-    def column(near: Neighbours, anomaly: Array) -> tuple[Array, Scalar]:
+    def column(near: Neighbours, anomaly: Array, seen: tuple) -> tuple[Array, Scalar]:
         # the precision of every measurement is multiplied by its taper
+        both, noise = seen
         scale = safe_sqrt(near.weights / near.of(noise))
         scaled = (near.of(both) * scale[:, None]).T
 
@@ -116,5 +117,5 @@ def local_transform(
         moved, freedom = jax.vmap(at)(shares)
         return moved, freedom[0]
 
-    moved, freedom = each_neighbourhood(column, near, anomalies.T)
+    moved, freedom = each_neighbourhood(column, near, anomalies.T, measured=(both, noise))
     return jnp.moveaxis(moved, 0, 2), freedom

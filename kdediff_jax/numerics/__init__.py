@@ -3,12 +3,12 @@
 from .arrays import (
     centred,
     dot,
-    row_major,
     safe_sqrt,
     split_missing,
     standard_deviation,
 )
 from .bisection import bisect, bisect_root
+from .layout import row_major
 from .linalg import cho_solve, cholesky, eigh, solve, solve_lower, triangular_root
 from .noise_covariance import as_matrix, covariance_in_units, masked_covariance, variances, whitened
 from .rare import rarely

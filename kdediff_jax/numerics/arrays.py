@@ -1,11 +1,10 @@
-"""Small array functions: full-precision products, layout, safe roots, means, missing components."""
+"""Small array functions: full-precision products, safe roots, means, missing components."""
 
 from __future__ import annotations
 
 import functools
 
 import jax.numpy as jnp
-from jax.experimental.layout import Layout, with_layout_constraint
 
 from .._typing import Array, Bool, Float
 
@@ -13,16 +12,6 @@ from .._typing import Array, Bool, Float
 def dot(*factors: Array) -> Array:
     """Return the matrix product of the factors at full precision, never TF32 or bfloat16."""
     return functools.reduce(lambda a, b: jnp.matmul(a, b, precision="highest"), factors)
-
-
-def row_major(x: Array) -> Array:
-    """Return x, which the compiler then keeps in memory row by row.
-
-    What a simulator returns passes through here. Without it the layout that our products like best
-    reaches back into the simulator, where the CPU's Fourier transform of jaxlib 0.11 fails on it
-    ("RET_CHECK failure ... IsMonotonicWithDim0Major").
-    """
-    return with_layout_constraint(x, Layout(tuple(range(x.ndim))))
 
 
 def safe_sqrt(x: Float[Array, "*s"], otherwise: float = 0.0) -> Float[Array, "*s"]:

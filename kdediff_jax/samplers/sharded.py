@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
-from .._checks import ensemble
+from .._checks import checked_mesh, ensemble, mesh_axis
 from .._typing import Array, Float, Key, Scalar
 from .base import AbstractSampler, SamplerStats
 from .probability_flow import ProbabilityFlow
@@ -52,15 +52,8 @@ class ShardedFlow(AbstractSampler):
         """Check the mesh."""
         if not isinstance(flow, ProbabilityFlow):
             raise TypeError(f"flow: expected a ProbabilityFlow, got {flow!r}")
-        if not isinstance(mesh, Mesh):
-            raise TypeError(f"mesh: expected a jax.sharding.Mesh, got {mesh!r}")
-        if axis is None:
-            axis = str(mesh.axis_names[0])
-        if axis not in mesh.axis_names:
-            raise ValueError(f"axis: expected one of {mesh.axis_names}, got {axis!r}")
-        self.flow, self.axis = flow, axis
-        # axes of a mesh of `jax.make_mesh` ask for shardings that JAX's own loops do not carry
-        self.mesh = Mesh(mesh.devices, mesh.axis_names)
+        self.flow, self.mesh = flow, checked_mesh(mesh)
+        self.axis = mesh_axis(self.mesh, axis)
 
     def __call__(
         self,

@@ -11,6 +11,8 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
 
 from .._checks import count, positive
 from .._files import clear_abandoned
@@ -30,7 +32,7 @@ def sweep(
     *,
     batch_size: int | None = None,
     memory: float | None = None,
-    devices: Sequence[Device] | None = None,
+    devices: Sequence[Device] | Mesh | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     fingerprint: str = "",
     progress: Callable[[int, int], None] | None = None,
@@ -55,10 +57,12 @@ def sweep(
             into memory, which may be all of them: give a smaller one for progress and checkpoints.
         memory: Bytes per device that the choice of the batch size may use. Default: half of what
             the device reports, or 4 GiB; on CPU no limit.
-        devices: Devices to spread each batch over, each running its own loop, and never more than
-            there are points. By default all local ones, on the CPU one for each core, for which
-            `use_every_core` must come before anything else of JAX: a `UserWarning` says if it
-            did not.
+        devices: Devices to spread each batch over, or a mesh of them, each running its own loop,
+            and never more than there are points. Those of several processes may be among them
+            (`jax.distributed`, `devices=jax.devices()`): then each process makes the same call, all
+            return the result, and the first writes the checkpoint. By default all local ones, on
+            the CPU one for each core, for which `use_every_core` must come before anything else of
+            JAX: a `UserWarning` says if it did not.
         checkpoint: File to keep finished batches in and to go on from: an interrupted sweep loses
             the batch at work and at most 5 seconds. Continued only by the same function (its
             program for XLA, the numbers in it and the arrays that it holds), grid, fingerprint,
@@ -94,7 +98,7 @@ def sweep(
         raise ValueError("run: expected at least one score, got none")
     function = "" if checkpoint is None else program.identity()
     header = files.identity(axes, fingerprint, shapes, len(used), function)
-    record = _Record(checkpoint, header, shapes, total, batch_size)
+    record = _Record(checkpoint, header, shapes, total, batch_size, _writes(used))
     if record.batch_size is None:
         record.batch_size = choose_batch(program, total, used, memory)
     compiled = None if record.complete else program.compile(record.batch_size)
@@ -139,8 +143,8 @@ def _run_batches(
     try:
         while not record.complete:
             start = record.finished * record.batch_size
-            out = jax.device_get(compiled(slice_points(points, start, record.batch_size)))
-            record.add(jax.tree.leaves(out))
+            out = compiled(slice_points(points, start, record.batch_size))
+            record.add([_fetched(leaf) for leaf in jax.tree.leaves(out)])
             if progress is not None:
                 progress(min(start + record.batch_size, record.total), record.total)
     finally:  # an interrupt too must not lose what is finished
@@ -157,13 +161,15 @@ class _Record:
         shapes: Any,
         total: int,
         batch_size: int | None,
+        writes: bool,
     ) -> None:
+        self.writes = writes
         self.path = None if path is None else Path(path)
         self.header, self.total, self.batch_size = header, total, batch_size
         leaves = jax.tree.leaves(shapes)
         self.leaves = [np.zeros((total, *leaf.shape), leaf.dtype) for leaf in leaves]
         self.finished, self.saved, self.saved_at = 0, -1, 0.0
-        if self.path is not None:
+        if self.path is not None and writes:
             clear_abandoned(self.path)
         stored = None if self.path is None else files.read(self.path)
         if self.path is not None and stored is not None:
@@ -198,7 +204,7 @@ class _Record:
 
     def save(self) -> None:
         """Write what the file does not have yet; the first time also if that is nothing."""
-        if self.path is not None and self.saved < self.finished:
+        if self.path is not None and self.writes and self.saved < self.finished:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             header = {**self.header, "batch_size": self.batch_size}
             files.write(self.path, header, self.finished, self.leaves)
@@ -206,8 +212,20 @@ class _Record:
         self.saved_at = time.perf_counter()
 
 
-def _devices(devices: Sequence[Device]) -> tuple[Device, ...]:
-    used = tuple(devices)
+def _fetched(scores: jax.Array) -> np.ndarray:
+    """Return the scores of a batch, those of other processes too."""
+    if scores.is_fully_addressable:
+        return np.asarray(scores)
+    return np.asarray(multihost_utils.process_allgather(scores, tiled=True))
+
+
+def _writes(devices: tuple[Device, ...]) -> bool:
+    """Return whether this process keeps the record: of several that share a sweep, the first."""
+    return jax.process_index() == min(device.process_index for device in devices)
+
+
+def _devices(devices: Sequence[Device] | Mesh) -> tuple[Device, ...]:
+    used = tuple(devices.devices.flat if isinstance(devices, Mesh) else devices)
     if not used or not all(isinstance(device, jax.Device) for device in used):
         raise ValueError(f"devices: expected at least one jax device, got {devices!r}")
     if len(set(used)) < len(used):

@@ -140,12 +140,16 @@ class LEnKPF(AbstractKalmanAnalysis):
     ) -> Int[Array, ""]:
         """Compare the posteriors of all shares, and return the index of one for all coordinates."""
 
-        def compare(near: Neighbours, members: Float[Array, "g n"]) -> tuple[Array, Array]:
+        def compare(
+            near: Neighbours, members: Float[Array, "g n"], densities: Array
+        ) -> tuple[Array, Array]:
             log_weights = local_weights(near, densities, 1 - shares, forecast.alive)
             features = coordinate_features(members[:, :, None], log_weights[:, None])
             return kde.effective_sample_size(log_weights), features
 
-        ess, features = each_neighbourhood(compare, near, jnp.moveaxis(moved, 2, 0))
+        ess, features = each_neighbourhood(
+            compare, near, jnp.moveaxis(moved, 2, 0), measured=densities
+        )
         # the budget is for one coordinate, as its flow is its own: the mean over all of them
         spent = jnp.mean(_excess(ess, forecast), axis=0)
         # differences are judged by the noise of a neighbourhood: its size takes the place of d
@@ -164,7 +168,9 @@ class LEnKPF(AbstractKalmanAnalysis):
         """Return the members, each coordinate moved to its weighted mixture, and its ESS."""
         n = members.shape[0]
 
-        def flow(near: Neighbours, column: Float[Array, " n"]) -> tuple[Array, Scalar]:
+        def flow(
+            near: Neighbours, column: Float[Array, " n"], densities: Array
+        ) -> tuple[Array, Scalar]:
             (log_weights,) = local_weights(
                 near, densities[:, None], 1 - share[None], forecast.alive
             )
@@ -173,7 +179,7 @@ class LEnKPF(AbstractKalmanAnalysis):
             width = self.kernel_width(n, 1, 1 - ess / forecast.count)
             return marginal_flow(column, log_weights, width), ess
 
-        drawn, ess = each_neighbourhood(flow, near, members.T)
+        drawn, ess = each_neighbourhood(flow, near, members.T, measured=densities)
         return drawn.T, ess
 
 

@@ -28,7 +28,7 @@ import jax.numpy as jnp
 
 from ..._checks import positive
 from ..._typing import Array, Bool, Float, Number, like, tunable
-from ...ensemble.neighbours import Neighbours, each_neighbourhood
+from ...ensemble.neighbours import Neighbours, all_neighbourhoods, each_neighbourhood
 from ...numerics import bisect_root, dot, rarely
 from ..predict import Predicted
 from .innovation import HALVINGS, Innovation, componentwise_innovation
@@ -76,7 +76,7 @@ class LostNeighbourhoods(eqx.Module):
         variance = forecast.innovation_variance - forecast.noise_variance
         seen = componentwise_innovation(forecast.mean_innovation, variance, forecast.noise_variance)
         seen = seen._replace(weights=forecast.measured.astype(variance.dtype))
-        lost = jnp.concatenate([self._surprised(seen, group) for group in near])
+        lost = all_neighbourhoods(self._surprised, near, seen)
 
         def widened() -> tuple[Array, Array]:
             members = self._widened(forecast, seen, near, lost)
@@ -98,11 +98,11 @@ class LostNeighbourhoods(eqx.Module):
         excess = increment - jnp.clip(increment, -largest, largest)
         return moved - excess[:, None]
 
-    def _surprised(self, seen: Innovation, near: Neighbours) -> Bool[Array, " d"]:
+    def _surprised(self, near: Neighbours, seen: Innovation) -> Bool[Array, " d"]:
         as_it_is = jnp.zeros_like(near.weights[:, 0])
-        return _surprise(as_it_is, seen, near) > self._bound(seen, near)
+        return _surprise(as_it_is, near, seen) > self._bound(near, seen)
 
-    def _bound(self, seen: Innovation, near: Neighbours) -> Float[Array, " d"]:
+    def _bound(self, near: Neighbours, seen: Innovation) -> Float[Array, " d"]:
         """Return the largest D_j that is credible."""
         weights = near.weights * _around(near, seen.weights)
         count, square = jnp.sum(weights, axis=1), jnp.sum(weights**2, axis=1)
@@ -119,28 +119,28 @@ class LostNeighbourhoods(eqx.Module):
         e, variance = forecast.mean_innovation, forecast.innovation_variance
         pull = (forecast.deviations * (e / variance)[None]).T
 
-        def along(near: Neighbours, anomaly: Float[Array, " n"]) -> Float[Array, " n"]:
+        def along(near: Neighbours, anomaly: Float[Array, " n"], pull: Array) -> Array:
             direction = dot(near.weights[None], near.of(pull))[0]
             square = jnp.sum(direction**2)
             part = jnp.sum(direction * anomaly) / jnp.where(square > 0, square, 1)
             return jnp.where(square > 0, part, 0) * direction
 
-        anomalies = each_neighbourhood(along, near, forecast.anomalies.T).T
-        needed = jnp.concatenate([self._credible_factor(seen, group) for group in near])
+        anomalies = each_neighbourhood(along, near, forecast.anomalies.T, measured=pull).T
+        needed = all_neighbourhoods(self._credible_factor, near, seen)
         asked = forecast.members + jnp.where(lost, needed - 1, 0)[None] * anomalies
         gain = log_evidence(forecast._replace(members=asked)) - log_evidence(forecast)
-        told = jnp.concatenate([jnp.sum(g.weights * _around(g, gain), axis=1) for g in near])
+        told = all_neighbourhoods(_weighted_sum, near, gain)
         agreed = lost & (told > jnp.log(like(told, self.odds)))
         taken = jnp.minimum(needed, like(needed, self.largest_factor))
         return forecast.members + jnp.where(agreed, taken - 1, 0)[None] * anomalies
 
-    def _credible_factor(self, seen: Innovation, near: Neighbours) -> Float[Array, " d"]:
+    def _credible_factor(self, near: Neighbours, seen: Innovation) -> Float[Array, " d"]:
         """Return the smallest factor of the anomalies for which D_j is credible."""
-        bound = self._bound(seen, near)
+        bound = self._bound(near, seen)
         none = jnp.zeros_like(bound)
         most = none + jnp.log(like(bound, FARTHEST))
         factor = bisect_root(
-            lambda log_factor: _surprise(log_factor, seen, near) - bound, none, most, HALVINGS
+            lambda log_factor: _surprise(log_factor, near, seen) - bound, none, most, HALVINGS
         )
         return jnp.exp(factor)
 
@@ -149,8 +149,12 @@ def _around(near: Neighbours, values: Float[Array, " m"]) -> Float[Array, "d k"]
     return jnp.broadcast_to(near.of(values), near.weights.shape)
 
 
+def _weighted_sum(near: Neighbours, values: Float[Array, " m"]) -> Float[Array, " d"]:
+    return jnp.sum(near.weights * _around(near, values), axis=1)
+
+
 def _surprise(
-    log_factor: Float[Array, " d"], seen: Innovation, near: Neighbours
+    log_factor: Float[Array, " d"], near: Neighbours, seen: Innovation
 ) -> Float[Array, " d"]:
     """Return D_j of a forecast with wider anomalies."""
     values, squares, counted = (_around(near, each) for each in seen)
