@@ -62,7 +62,7 @@ class LETKF(AbstractKalmanAnalysis):
         forecast = decorrelated(forecast)
         members, dtype = forecast.members, forecast.members.dtype
         n, d = members.shape
-        near = self.localisation.near(d, forecast.y.shape[0], dtype)
+        near = self.localisation.near(d, forecast.y.shape[0], dtype, forecast.t)
         whole = jnp.ones((1,), dtype)  # of the likelihood
         moved, freedom = local_transform(
             forecast.anomalies,

@@ -14,11 +14,13 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from .._checks import concrete, positive
-from .._typing import Array, Float, Number, Scalar, as_leaf, tunable
+from .._checks import concrete, count, positive
+from .._typing import Array, Bool, Float, Int, Number, Scalar, as_leaf, tunable
 from .._words import counted
 from ..numerics import safe_sqrt
-from .neighbours import NeighbourLists, Neighbours, neighbour_lists
+from .analysis_points import AbstractAnalysisPoints, PlacedPoints
+from .neighbours import NeighbourLists, Neighbourhoods, Neighbours, Reach, neighbour_lists
+from .networks import MovingNetwork
 
 T = TypeVar("T")
 
@@ -44,7 +46,7 @@ class Localisation(eqx.Module):
 
     Args:
         state: positions [d] or [d k] of the state's coordinates.
-        measured: positions [m] or [m k] of the measurement's components.
+        measured: positions [m] or [m k] of the measurement's components, or a `MovingNetwork`.
         radius: the taper is that of Gaspari and Cohn, of the width of exp(-r^2 / (2 radius^2)).
         period: length of the domain: one number, or one per axis; None where it is not periodic.
         placeless: weights from 0 to 1, one for each further coordinate, behind those of `state`,
@@ -52,13 +54,20 @@ class Localisation(eqx.Module):
             at any distance: 1 is the update of a filter without localisation.
         max_radius: the largest radius of a sweep, for which lists of neighbours are then made.
             None for `radius`; where that is traced, every coordinate looks at all measurements.
+        points: where local analyses are made: None for every coordinate, `AnalysisBlocks` or `AnalysisGrid`
+            for fewer points, whose weights coordinates share.
+        max_neighbours: as many measurements as may be near a point. Lists are filled up to it, so
+            that another network compiles nothing new. None for as many as are.
         lists: of neighbours; a localised filter makes them (`listed`) where they are shorter than
             half of the measurements and positions are known. A radius that is made larger than
-            theirs afterwards gives weights of NaN, and so a failed analysis.
+            theirs afterwards gives weights of NaN, and so a failed analysis; so does a time that a
+            `MovingNetwork` does not know.
+        placed: the points; a localised filter finds them, too.
 
     Raises:
         ValueError: radius or period not positive, max_radius below radius, positions or weights
-            that do not fit or are not finite.
+            that do not fit or are not finite; when a filter is made: more neighbours than
+            `max_neighbours`, no fewer points than coordinates, points of traced positions.
     """
 
     state: Number = tunable()
@@ -67,7 +76,10 @@ class Localisation(eqx.Module):
     period: Any = eqx.field(converter=_as_period, default=None)
     placeless: Number = tunable((), kw_only=True)
     max_radius: Number = tunable(None, kw_only=True)
+    points: AbstractAnalysisPoints | None = eqx.field(kw_only=True, default=None)
+    max_neighbours: int | None = eqx.field(kw_only=True, static=True, default=None)
     lists: NeighbourLists | None = eqx.field(kw_only=True, default=None)
+    placed: PlacedPoints | None = eqx.field(kw_only=True, default=None)
 
     def __check_init__(self) -> None:
         """Check what is known."""
@@ -76,7 +88,13 @@ class Localisation(eqx.Module):
             raise ValueError(f"radius: expected a positive number, got {known.tolist()}")
         if self.period is not None:
             positive("period", self.period, infinite=True)
-        shapes = jnp.shape(self.state), jnp.shape(self.measured)
+        if self.max_neighbours is not None:
+            count("max_neighbours", self.max_neighbours)
+        if self.points is not None and not isinstance(self.points, AbstractAnalysisPoints):
+            raise TypeError(
+                f"points: expected None, AnalysisBlocks or AnalysisGrid, got {self.points!r}"
+            )
+        shapes = jnp.shape(self.state), self._shape()
         if not all(len(s) in (1, 2) for s in shapes) or shapes[0][1:] != shapes[1][1:]:
             raise ValueError(
                 f"positions: expected shapes (d,) and (m,) or (d, k) and (m, k), got {shapes}"
@@ -87,7 +105,8 @@ class Localisation(eqx.Module):
                 f"{jnp.shape(self.placeless)}"
             )
         for name in ("state", "measured"):
-            places = concrete(getattr(self, name))
+            value = getattr(self, name)  # a network has checked its own
+            places = None if isinstance(value, MovingNetwork) else concrete(value)
             if places is not None and not np.isfinite(places).all():
                 raise ValueError(f"positions: expected finite numbers, got {name} with others")
         if self.max_radius is not None:
@@ -101,33 +120,114 @@ class Localisation(eqx.Module):
         if weights is not None and not ((weights >= 0) & (weights <= 1)).all():
             raise ValueError(f"placeless: expected weights from 0 to 1, got {weights.tolist()}")
 
-    def listed(self) -> Localisation:
-        """Return the same with lists of neighbours, where they are worth it."""
-        radius = self.radius if self.max_radius is None else self.max_radius
-        period = jnp.inf if self.period is None else self.period
-        known = [concrete(value) for value in (self.state, self.measured, radius, period)]
-        if any(value is None for value in known):
-            return dataclasses.replace(self, lists=None)
-        state, measured, radius, period = (np.asarray(value, float) for value in known)
-        state, measured = (p.reshape(p.shape[0], -1) for p in (state, measured))
-        period, radius = np.broadcast_to(period, state.shape[1:]), float(np.max(radius))
-        lists = neighbour_lists(state, measured, 2 * _half_width(radius), period, radius)
-        return self if lists is None is self.lists else dataclasses.replace(self, lists=lists)
+    @property
+    def moving(self) -> MovingNetwork | None:
+        """The network, where measurements move."""
+        return self.measured if isinstance(self.measured, MovingNetwork) else None
 
-    def near(self, d: int, m: int, dtype: jnp.dtype) -> tuple[Neighbours, ...]:
-        """Return the measurements near every coordinate, and their weights.
+    def _shape(self) -> tuple[int, ...]:
+        """Return the shape of the measurement's positions at one time."""
+        moving = self.moving
+        return jnp.shape(self.measured if moving is None else moving.places)[moving is not None :]
+
+    def listed(self) -> Localisation:
+        """Return the same with lists of neighbours, where they are worth it.
 
         Raises:
-            ValueError: another number of coordinates or components.
+            ValueError: more neighbours than `max_neighbours`; points, of traced positions or no
+                fewer than coordinates.
         """
-        if self.lists is None:
-            return (Neighbours(self.taper(d, m, dtype)),)
+        radius = self.radius if self.max_radius is None else self.max_radius
+        period = jnp.inf if self.period is None else self.period
+        state, period, radius = (concrete(value) for value in (self.state, period, radius))
+        measured = self._known_places()
+        placed = self._placed(state, period)
+        if state is None or period is None or radius is None or measured is None:
+            return self._with(None, placed)
+        state = _as_columns(state)
+        period, radius = np.broadcast_to(period.astype(float), state.shape[1:]), float(radius.max())
+        points = state if placed is None else np.asarray(placed.positions)
+        far = Reach(radius, 2 * _half_width(radius), period, self.max_neighbours)
+        return self._with(neighbour_lists(points, state, measured, self._shape()[0], far), placed)
+
+    def _with(self, lists: NeighbourLists | None, placed: PlacedPoints | None) -> Localisation:
+        if lists is None is self.lists and placed is None is self.placed:
+            return self
+        return dataclasses.replace(self, lists=lists, placed=placed)
+
+    def _known_places(self) -> list[np.ndarray] | None:
+        """Return the measurements' positions at every time, or None where they are traced."""
+        moving = self.moving
+        if moving is None:
+            places = concrete(self.measured)
+            return None if places is None else [_as_columns(places)]
+        places, present = concrete(moving.places), concrete(moving.present)
+        if places is None or present is None:
+            return None
+        return [_as_columns(p[there]) for p, there in zip(places, present, strict=True)]
+
+    def _placed(self, state: np.ndarray | None, period: np.ndarray | None) -> PlacedPoints | None:
+        if self.points is None:
+            return None
+        if state is None or period is None:
+            raise ValueError(
+                "points: expected positions and period that are known when the filter is made, "
+                "got traced ones (try: points=None)"
+            )
+        state = _as_columns(state)
+        return self.points.place(state, np.broadcast_to(period.astype(float), state.shape[1:]))
+
+    def near(
+        self, d: int, m: int, dtype: jnp.dtype, t: Scalar | None = None
+    ) -> Neighbourhoods:
+        """Return the measurements near every point of analysis, and their weights.
+
+        Args:
+            d: number of coordinates.
+            m: number of the measurement's components.
+            dtype: of the weights.
+            t: model time, which a `MovingNetwork` needs.
+
+        Raises:
+            ValueError: another number of coordinates or components, no time for a `MovingNetwork`.
+        """
         self._check(d, m)
-        placed = _listed(self, self.state, self.measured, self.lists.measured, dtype)
+        points = self.state if self.placed is None else self.placed.positions
+        places, indices, present = self._at(t, dtype)
+        if self.lists is None:
+            placed = Neighbours(jnp.where(present, self._between(points, places, dtype), 0))
+        else:
+            placed = _listed(self, points, places, indices, dtype)
+        placed = placed._replace(weights=self._at_known_times(placed.weights, t))
         everywhere = jnp.asarray(self.placeless, dtype)[:, None]
-        if everywhere.shape[0] == 0:
-            return (placed,)
-        return placed, Neighbours(jnp.broadcast_to(everywhere, (everywhere.shape[0], m)))
+        more = everywhere.shape[0]
+        shared = None if self.placed is None else self.placed.with_others(more, dtype)
+        if more == 0:
+            return Neighbourhoods((placed,), shared)
+        others = jnp.where(present, jnp.broadcast_to(everywhere, (more, m)), 0)
+        return Neighbourhoods((placed, Neighbours(others)), shared)
+
+    def _at(
+        self, t: Scalar | None, dtype: jnp.dtype
+    ) -> tuple[Array, Int[Array, "p k"] | None, Bool[Array, " m"]]:
+        """Return the measurements' places, their lists, and which there are."""
+        lists = None if self.lists is None else self.lists.measured
+        moving = self.moving
+        if moving is None:
+            return jnp.asarray(self.measured, dtype), lists, jnp.ones(self._shape()[0], bool)
+        if t is None:
+            raise ValueError(
+                "localisation: expected a time for a MovingNetwork, got a call without one (try: "
+                "call the filter with an observation; `update` knows no time)"
+            )
+        k = moving.index(t)
+        places = jnp.asarray(moving.places, dtype)[k]
+        return places, None if lists is None else lists[k], moving.present[k]
+
+    def _at_known_times(self, weights: Float[Array, "p k"], t: Scalar | None) -> Array:
+        if self.moving is None or t is None:
+            return weights
+        return jnp.where(self.moving.known_at(t), weights, jnp.nan)
 
     def neighbourhood_size(self, d: int, dtype: jnp.dtype) -> Scalar:
         """Return how many coordinates are near one in the mean, each counted by its taper."""
@@ -141,23 +241,24 @@ class Localisation(eqx.Module):
         among = total**2 - jnp.sum(weights**2) + p  # of those without a place
         return ((d - p) * (placed + 2 * total) + among) / d
 
-    def taper(self, d: int, m: int, dtype: jnp.dtype) -> Float[Array, "d m"]:
-        """Return the weight of every measurement for every coordinate.
+    def taper(
+        self, d: int, m: int, dtype: jnp.dtype, t: Scalar | None = None
+    ) -> Float[Array, "d m"]:
+        """Return the weight of every measurement for every coordinate, at a point of its own.
 
         Raises:
             ValueError: another number of coordinates or components.
         """
-        self._check(d, m)
-        placed = self._between(self.state, self.measured, dtype)
-        everywhere = jnp.asarray(self.placeless, dtype)[:, None]
-        return jnp.concatenate([placed, jnp.broadcast_to(everywhere, (everywhere.shape[0], m))])
+        one_each = dataclasses.replace(self, points=None, lists=None, placed=None)
+        (placed, *others), _ = one_each.near(d, m, dtype, t)
+        return jnp.concatenate([placed.weights, *(each.weights for each in others)])
 
     def among_state(self, d: int, dtype: jnp.dtype) -> Float[Array, "d d"]:
         """Return the same taper between coordinates. Raises as `taper`.
 
         A coordinate without a place is as near to all others as the measurements are to it.
         """
-        self._check(d, jnp.shape(self.measured)[0])
+        self._check(d, self._shape()[0])
         placed = self._between(self.state, self.state, dtype)
         weights = jnp.asarray(self.placeless, dtype)
         all_weights = jnp.concatenate([jnp.ones(placed.shape[:1], dtype), weights])
@@ -168,7 +269,7 @@ class Localisation(eqx.Module):
 
     def _check(self, d: int, m: int) -> None:
         more = jnp.shape(self.placeless)[0]
-        found = jnp.shape(self.state)[0] + more, jnp.shape(self.measured)[0]
+        found = jnp.shape(self.state)[0] + more, self._shape()[0]
         if found != (d, m):
             without = f", of which {more} without a place," if more else ""
             raise ValueError(
@@ -196,6 +297,10 @@ class Localisation(eqx.Module):
 def _half_width(radius: T) -> T:
     """Return c of Gaspari and Cohn, whose taper is 0 from 2 c on."""
     return radius * (10 / 3) ** 0.5
+
+
+def _as_columns(places: np.ndarray) -> np.ndarray:
+    return places.astype(float).reshape(places.shape[0], -1)
 
 
 def _as_points(places: Any, dtype: jnp.dtype) -> Float[Array, "k a"]:

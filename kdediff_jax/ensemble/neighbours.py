@@ -17,7 +17,8 @@ from jax import lax
 
 from .._typing import Array, Bool, Float, Int
 
-AT_ONCE = 64  # coordinates of a localised analysis, where each has a decomposition of its own
+AT_ONCE = 64  # points of a localised analysis, where each has a decomposition of its own
+SHARED_AT_ONCE = 256  # coordinates that take what they need from analyses already made
 SAMPLED = 1000  # coordinates whose neighbours are counted
 STEP = 8  # lengths of lists are its multiples: a radius a little larger compiles nothing new
 
@@ -38,20 +39,46 @@ class Neighbours(NamedTuple):
         return values if self.indices is None else values[self.indices]
 
 
-def each_neighbourhood(
-    function: Callable[..., Any], near: tuple[Neighbours, ...], *rows: Array
-) -> Any:
-    """Return a function of every coordinate's neighbours and rows.
+class Interpolation(NamedTuple):
+    """Which points of analysis every coordinate uses.
 
-    Some coordinates are taken at once, to bound memory.
+    Attributes:
+        indices: of the points [d c].
+        weights: of those points, with sum 1 [d c].
+    """
+
+    indices: Int[Array, "d c"]
+    weights: Float[Array, "d c"]
+
+    def of(self, values: Any) -> Any:
+        """Return values of the points [p ...] at every coordinate [d ...]."""
+        return jax.tree.map(lambda value: _mixed(self.weights, value[self.indices]), values)
+
+
+class Neighbourhoods(NamedTuple):
+    """The measurements near every point of analysis.
+
+    Attributes:
+        groups: one after the other, for some points each.
+        shared: which points every coordinate uses; None where each coordinate is one itself.
+    """
+
+    groups: tuple[Neighbours, ...]
+    shared: Interpolation | None = None
+
+
+def each_neighbourhood(function: Callable[..., Any], near: Neighbourhoods, *rows: Array) -> Any:
+    """Return a function of every point's neighbours and rows.
+
+    Some points are taken at once, to bound memory.
 
     Args:
-        function: of the `Neighbours` of one coordinate, and of its rows.
-        near: one after the other, for some coordinates each.
-        rows: of all coordinates [d ...].
+        function: of the `Neighbours` of one point, and of its rows.
+        near: the measurements near every point.
+        rows: of all points [p ...].
     """
     found, start = [], 0
-    for group in near:
+    for group in near.groups:
         end = start + group.weights.shape[0]
         each = group, *(row[start:end] for row in rows)
         found.append(lax.map(lambda row: function(*row), each, batch_size=AT_ONCE))
@@ -59,25 +86,61 @@ def each_neighbourhood(
     return jax.tree.map(lambda *parts: jnp.concatenate(parts), *found)
 
 
-def reach(near: tuple[Neighbours, ...], measured: Bool[Array, " m"]) -> Float[Array, " d"]:
+def each_coordinate(
+    analyse: Callable[[Neighbours], Any],
+    take: Callable[..., Any],
+    near: Neighbourhoods,
+    *rows: Array,
+) -> Any:
+    """Return what every coordinate takes of the analyses at its points.
+
+    Args:
+        analyse: of the `Neighbours` of a point; what it returns is interpolated.
+        take: of a coordinate, from what was found at its points, and its rows.
+        near: the measurements near every point.
+        rows: of all coordinates [d ...].
+    """
+    if near.shared is None:
+        return each_neighbourhood(lambda near, *row: take(analyse(near), *row), near, *rows)
+    found = each_neighbourhood(analyse, near)
+
+    def one(row: tuple) -> Any:
+        shared, *own = row
+        return take(shared.of(found), *own)
+
+    return lax.map(one, (near.shared, *rows), batch_size=SHARED_AT_ONCE)
+
+
+def reach(near: Neighbourhoods, measured: Bool[Array, " m"]) -> Float[Array, " d"]:
     """Return the largest weight that a measured component has for each coordinate."""
-    return jnp.concatenate(
-        [jnp.max(jnp.where(group.of(measured), group.weights, 0), axis=1) for group in near]
+    largest = jnp.concatenate(
+        [jnp.max(jnp.where(group.of(measured), group.weights, 0), axis=1) for group in near.groups]
     )
+    return largest if near.shared is None else near.shared.of(largest)
+
+
+def _mixed(weights: Float[Array, "*d c"], values: Float[Array, "*d c *s"]) -> Array:
+    """Return the weighted sums along the axis of points."""
+    more = values.ndim - weights.ndim
+    axis = weights.ndim - 1
+    if weights.shape[axis] == 1:  # a block: as it is
+        return jnp.squeeze(values, axis)
+    return jnp.sum(weights.reshape(*weights.shape, *(1,) * more) * values, axis=axis)
 
 
 class NeighbourLists(NamedTuple):
     """Who is near whom, as far as a radius reaches.
 
     Attributes:
-        measured: measurements near each coordinate [d k]; m fills up a list.
+        measured: measurements near each point of analysis [p k], of every time [T p k] where they
+            move; m fills up a list.
         sample: some coordinates [s], all of a few, from which the number of coordinates near one is
             found in the mean.
         around: coordinates near each of those [s l]; d fills up a list.
         radius: the largest that the lists serve.
     """
 
-    measured: Int[Array, "d k"]
+    measured: Int[Array, "*T p k"]
     sample: Int[Array, " s"]
     around: Int[Array, "s l"]
     radius: Float[Array, ""]
@@ -87,39 +150,74 @@ class NeighbourLists(NamedTuple):
         return f"NeighbourLists(measured={getattr(self.measured, 'shape', None)})"
 
 
+class Reach(NamedTuple):
+    """How far lists reach.
+
+    Attributes:
+        radius: of the localisation.
+        distance: how far that reaches.
+        period: of every axis, infinite where it has none.
+        most: the longest list allowed, to which all are filled up; None for the longest found.
+    """
+
+    radius: float
+    distance: float
+    period: np.ndarray
+    most: int | None = None
+
+
 def neighbour_lists(
-    state: np.ndarray, measured: np.ndarray, distance: float, period: np.ndarray, radius: float
+    points: np.ndarray, state: np.ndarray, measured: list[np.ndarray], m: int, far: Reach
 ) -> NeighbourLists | None:
     """Return the lists, or None where tables are cheaper.
 
     Args:
+        points: places of the analyses [p a].
         state: places of the coordinates [d a].
-        measured: places of the measurements [m a].
-        distance: how far the radius reaches.
-        period: of every axis, infinite where it has none.
-        radius: that of the localisation.
+        measured: places of the measurements at every time, [m_t a] each; one where they stay.
+        m: their number, of the components of y.
+        far: how far lists reach.
+
+    Raises:
+        ValueError: a list longer than allowed.
     """
-    near = _nearest(state, measured, distance, period)
-    if 2 * near.shape[1] > measured.shape[0]:
+    found = [_nearest(points, others, far) for others in measured]
+    length = max(indices.shape[1] for indices in found)
+    if far.most is not None:
+        for k, indices in enumerate(found):
+            longest = int(np.max(np.sum(indices < len(measured[k]), axis=1)))
+            if longest > far.most:
+                when = f" at time {k}" if len(measured) > 1 else ""
+                raise ValueError(
+                    f"max_neighbours: expected at least {longest}, the measurements within reach "
+                    f"of one coordinate{when}, got {far.most} (try: a smaller radius)"
+                )
+        length = far.most
+    if 2 * length > m:
         return None
-    d = state.shape[0]
-    sample = np.unique(np.linspace(0, d - 1, SAMPLED).astype(np.int32))
-    around = _nearest(state[sample], state, distance, period)
-    near, sample, around = (jnp.asarray(indices) for indices in (near, sample, around))
-    return NeighbourLists(near, sample, around, jnp.asarray(radius))
+    near = np.full((len(found), len(points), length), m, np.int32)
+    for k, indices in enumerate(found):
+        kept = indices[:, :length]
+        near[k, :, : kept.shape[1]] = np.where(kept == len(measured[k]), m, kept)
+    sample = np.unique(np.linspace(0, len(state) - 1, SAMPLED).astype(np.int32))
+    around = _nearest(state[sample], state, far)
+    return NeighbourLists(
+        jnp.asarray(near if len(measured) > 1 else near[0]),
+        jnp.asarray(sample),
+        jnp.asarray(around),
+        jnp.asarray(far.radius),
+    )
 
 
-def _nearest(
-    places: np.ndarray, others: np.ndarray, distance: float, period: np.ndarray
-) -> np.ndarray:
+def _nearest(places: np.ndarray, others: np.ndarray, far: Reach) -> np.ndarray:
     """Return the indices of the others within a distance of every place, in order [p k]."""
     from scipy.spatial import KDTree  # JAX needs SciPy too; loading it takes a while
 
-    ring = np.where(np.isinf(period), 0, period)
+    ring = np.where(np.isinf(far.period), 0, far.period)
     wrap = np.where(ring > 0, ring, 1)
     places, others = (np.where(ring > 0, x % wrap % wrap, x) for x in (places, others))
     tree = KDTree(others, boxsize=ring)
-    distance *= 1 + 1e-5  # a rounding: beyond, weights are 0
+    distance = far.distance * (1 + 1e-5)  # a rounding: beyond, weights are 0
     counts = tree.query_ball_point(places, distance, return_length=True, workers=-1)
     length = -(-max(1, int(np.max(counts))) // STEP) * STEP
     _, indices = tree.query(places, k=length, distance_upper_bound=distance, workers=-1)

@@ -31,7 +31,7 @@ PLACES = {
 def scattered_back(near, m):
     """Return lists of weights as one table."""
     tables = []
-    for group in near:
+    for group in near.groups:
         if group.indices is None:
             tables.append(np.asarray(group.weights))
             continue
