@@ -84,6 +84,9 @@ from .dynamics import Lorenz96 as Lorenz96
 from .dynamics import RandomWalk as RandomWalk
 from .ensemble.analysis_points import AnalysisBlocks as AnalysisBlocks
 from .ensemble.analysis_points import AnalysisGrid as AnalysisGrid
+from .ensemble.correlation_localisation import (
+    CorrelationLocalisation as CorrelationLocalisation,
+)
 from .ensemble.inflation import AbstractInflation as AbstractInflation
 from .ensemble.inflation import AbstractRelaxation as AbstractRelaxation
 from .ensemble.inflation import ConstantInflation as ConstantInflation
@@ -91,6 +94,7 @@ from .ensemble.inflation import FieldSamplingInflation as FieldSamplingInflation
 from .ensemble.inflation import RelaxationToPriorPerturbations as RelaxationToPriorPerturbations
 from .ensemble.inflation import RelaxationToPriorSpread as RelaxationToPriorSpread
 from .ensemble.inflation import SamplingInflation as SamplingInflation
+from .ensemble.localisation import AbstractLocalisation as AbstractLocalisation
 from .ensemble.localisation import Localisation as Localisation
 from .ensemble.networks import MovingNetwork as MovingNetwork
 from .fields import Field as Field

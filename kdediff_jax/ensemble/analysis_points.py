@@ -3,10 +3,14 @@ r"""Where local analyses are made, if not at every coordinate.
 The transform of a local analysis varies as smoothly as the taper that makes it, so neighbours can
 share one. A coordinate j takes the weights of a few points p, sum_p a_jp w_p:
 
-* `AnalysisBlocks` (local patches, Ott et al. 2004, Tellus A 56, 415): one point in the middle of a block of
-  coordinates, c = 1, a = 1;
-* `AnalysisGrid` (Yang, Kalnay, Hunt and Bowler 2009, Q. J. R. Meteorol. Soc. 135, 251): weights on a
-  coarser grid, interpolated linearly along each axis, c = 2^axes.
+* `AnalysisBlocks` (local patches, Ott et al. 2004, Tellus A 56, 415): one point in the middle of
+  a block of coordinates;
+* `AnalysisGrid` (Yang, Kalnay, Hunt and Bowler 2009, Q. J. R. Meteorol. Soc. 135, 251): weights on
+  a coarser grid, interpolated linearly along each axis from 2^axes points.
+
+LETKF interpolates its transform, the matrix [N N] that takes forecast anomalies to members. LEnKPF
+interpolates that of its Kalman share, and the log-weights of the rest, which are linear in the
+taper: it weighs by an interpolated taper. Each coordinate's flow stays its own.
 
 Both know positions and not indices, so that several fields on one grid share their points, and
 scattered coordinates have some, too. The points are found once, when a filter is made.
@@ -23,6 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._checks import concrete, positive
+from .._printing import printed
 from .._typing import Array, Float, Int, Number, tunable
 from .._words import counted
 from .neighbours import Interpolation
@@ -49,7 +54,7 @@ class PlacedPoints(NamedTuple):
 
     def with_others(self, more: int, dtype: jnp.dtype) -> Interpolation:
         """Return the same for coordinates behind them, of which each is a point of its own."""
-        (s, c), p = self.indices.shape, self.positions.shape[0]
+        c, p = self.indices.shape[1], self.positions.shape[0]
         own = jnp.zeros((more, c), dtype)
         own = own if more == 0 else own.at[:, 0].set(1)
         indices = jnp.broadcast_to(p + jnp.arange(more, dtype=jnp.int32)[:, None], (more, c))
@@ -61,6 +66,9 @@ class PlacedPoints(NamedTuple):
 
 class AbstractAnalysisPoints(eqx.Module):
     """A rule for the points at which local analyses are made."""
+
+    def __repr__(self) -> str:
+        return printed(self)
 
     @abc.abstractmethod
     def _place(self, state: np.ndarray, period: np.ndarray) -> tuple[np.ndarray, ...]:

@@ -6,6 +6,7 @@ one table, for small problems, and for tests.
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import math
 from typing import Any, TypeVar
@@ -19,7 +20,7 @@ from .._typing import Array, Bool, Float, Int, Number, Scalar, as_leaf, tunable
 from .._words import counted
 from ..numerics import safe_sqrt
 from .analysis_points import AbstractAnalysisPoints, PlacedPoints
-from .neighbours import NeighbourLists, Neighbourhoods, Neighbours, Reach, neighbour_lists
+from .neighbours import Neighbourhoods, NeighbourLists, Neighbours, Reach, neighbour_lists
 from .networks import MovingNetwork
 
 T = TypeVar("T")
@@ -41,7 +42,31 @@ def _as_period(period: Any) -> Any:
     return as_leaf(period)
 
 
-class Localisation(eqx.Module):
+class AbstractLocalisation(eqx.Module):
+    """What a localised filter asks: which measurements count how much for which coordinate."""
+
+    @abc.abstractmethod
+    def around(
+        self, anomalies: Float[Array, "n d"], deviations: Float[Array, "n m"], t: Scalar | None
+    ) -> Neighbourhoods:
+        """Return the measurements near every point of analysis, and their weights.
+
+        Args:
+            anomalies: of the members.
+            deviations: of their predictions, 0 in missing components.
+            t: model time of the measurement; None where it is not known.
+        """
+
+    @abc.abstractmethod
+    def size_around(self, anomalies: Float[Array, "n d"]) -> Scalar:
+        """Return how many coordinates are near one in the mean, each counted by its weight."""
+
+    def listed(self) -> AbstractLocalisation:
+        """Return the same with what can be found once, when a filter is made."""
+        return self
+
+
+class Localisation(AbstractLocalisation):
     """Where coordinates and measurements are, and how far a measurement reaches.
 
     Args:
@@ -54,8 +79,8 @@ class Localisation(eqx.Module):
             at any distance: 1 is the update of a filter without localisation.
         max_radius: the largest radius of a sweep, for which lists of neighbours are then made.
             None for `radius`; where that is traced, every coordinate looks at all measurements.
-        points: where local analyses are made: None for every coordinate, `AnalysisBlocks` or `AnalysisGrid`
-            for fewer points, whose weights coordinates share.
+        points: where local analyses are made: None for every coordinate; `AnalysisBlocks` or
+            `AnalysisGrid` for fewer points, whose weights coordinates share.
         max_neighbours: as many measurements as may be near a point. Lists are filled up to it, so
             that another network compiles nothing new. None for as many as are.
         lists: of neighbours; a localised filter makes them (`listed`) where they are shorter than
@@ -177,9 +202,7 @@ class Localisation(eqx.Module):
         state = _as_columns(state)
         return self.points.place(state, np.broadcast_to(period.astype(float), state.shape[1:]))
 
-    def near(
-        self, d: int, m: int, dtype: jnp.dtype, t: Scalar | None = None
-    ) -> Neighbourhoods:
+    def near(self, d: int, m: int, dtype: jnp.dtype, t: Scalar | None = None) -> Neighbourhoods:
         """Return the measurements near every point of analysis, and their weights.
 
         Args:
@@ -206,6 +229,16 @@ class Localisation(eqx.Module):
             return Neighbourhoods((placed,), shared)
         others = jnp.where(present, jnp.broadcast_to(everywhere, (more, m)), 0)
         return Neighbourhoods((placed, Neighbours(others)), shared)
+
+    def around(
+        self, anomalies: Float[Array, "n d"], deviations: Float[Array, "n m"], t: Scalar | None
+    ) -> Neighbourhoods:
+        """Return `near`, whatever the ensemble."""
+        return self.near(anomalies.shape[1], deviations.shape[1], anomalies.dtype, t)
+
+    def size_around(self, anomalies: Float[Array, "n d"]) -> Scalar:
+        """Return `neighbourhood_size`, whatever the ensemble."""
+        return self.neighbourhood_size(anomalies.shape[1], anomalies.dtype)
 
     def _at(
         self, t: Scalar | None, dtype: jnp.dtype
@@ -322,8 +355,8 @@ def _listed(
     return Neighbours(jnp.where(served, weights, jnp.nan), indices)
 
 
-def checked_localisation(value: Localisation) -> Localisation:
+def checked_localisation(value: AbstractLocalisation) -> AbstractLocalisation:
     """Return the localisation with its lists of neighbours; TypeError for anything else."""
-    if not isinstance(value, Localisation):
+    if not isinstance(value, AbstractLocalisation):
         raise TypeError(f"localisation: expected a Localisation, got {value!r}")
     return value.listed()

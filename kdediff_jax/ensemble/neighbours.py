@@ -52,7 +52,15 @@ class Interpolation(NamedTuple):
 
     def of(self, values: Any) -> Any:
         """Return values of the points [p ...] at every coordinate [d ...]."""
-        return jax.tree.map(lambda value: _mixed(self.weights, value[self.indices]), values)
+        used = range(self.indices.shape[-1])
+
+        def mixed(value: Array) -> Array:
+            if len(used) == 1:  # a block's, as they are
+                return value[self.indices[..., 0]]
+            wide = (..., *(None,) * (value.ndim - 1))
+            return sum(self.weights[..., c][wide] * value[self.indices[..., c]] for c in used)
+
+        return jax.tree.map(mixed, values)
 
 
 class Neighbourhoods(NamedTuple):
@@ -117,15 +125,6 @@ def reach(near: Neighbourhoods, measured: Bool[Array, " m"]) -> Float[Array, " d
         [jnp.max(jnp.where(group.of(measured), group.weights, 0), axis=1) for group in near.groups]
     )
     return largest if near.shared is None else near.shared.of(largest)
-
-
-def _mixed(weights: Float[Array, "*d c"], values: Float[Array, "*d c *s"]) -> Array:
-    """Return the weighted sums along the axis of points."""
-    more = values.ndim - weights.ndim
-    axis = weights.ndim - 1
-    if weights.shape[axis] == 1:  # a block: as it is
-        return jnp.squeeze(values, axis)
-    return jnp.sum(weights.reshape(*weights.shape, *(1,) * more) * values, axis=axis)
 
 
 class NeighbourLists(NamedTuple):

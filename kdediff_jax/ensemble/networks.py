@@ -13,7 +13,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from .._checks import concrete, count
+from .._checks import count
 from .._printing import printed
 from .._typing import Array, Bool, Float, Int, Number, Scalar, as_leaf, like
 from .._words import counted
@@ -41,9 +41,7 @@ class MovingNetwork(eqx.Module):
     places: Number
     present: Bool[Array, "T m"]
 
-    def __init__(
-        self, times: Any, places: Any, *, max_components: int | None = None
-    ) -> None:
+    def __init__(self, times: Any, places: Any, *, max_components: int | None = None) -> None:
         known = [np.asarray(each, float) for each in places]
         instants = np.asarray(times, float)
         _check(instants, known)
@@ -121,4 +119,6 @@ def _check(times: np.ndarray, places: list[np.ndarray]) -> None:
         raise ValueError(f"places: expected shapes (m,) or (m, a) at every time, got {shapes}")
     for k, each in enumerate(places):
         if not np.isfinite(each).all():
-            raise ValueError(f"positions: expected finite numbers, got places of time {k} with others")
+            raise ValueError(
+                f"positions: expected finite numbers, got places of time {k} with others"
+            )

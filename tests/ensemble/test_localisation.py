@@ -53,7 +53,9 @@ def test_reach_is_that_of_measured_components_alone():
         for measured, wanted in (
             ([True, True], [1.0, 0.5]), ([False, True], [0.2, 0.5]), ([False, False], [0.0, 0.0])
         ):  # fmt: skip
-            np.testing.assert_allclose(reach(Neighbourhoods((group,)), jnp.asarray(measured)), wanted)
+            np.testing.assert_allclose(
+                reach(Neighbourhoods((group,)), jnp.asarray(measured)), wanted
+            )
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from kdediff_jax.ensemble.neighbours import AT_ONCE, Neighbours
+from kdediff_jax.ensemble.neighbours import AT_ONCE, Neighbourhoods, Neighbours
 from kdediff_jax.ensemble.transform import local_transform, transform
 
 VARIANCES = np.array([0.5, 2.0, 1.0])

@@ -28,7 +28,7 @@ from ... import kde
 from ..._checks import positive
 from ..._typing import Array, Bool, Float, Int, Key, Number, Scalar, like, tunable
 from ...ensemble.inflation import FieldSamplingInflation, Inflation, as_inflation, restore_spread
-from ...ensemble.localisation import Localisation, checked_localisation
+from ...ensemble.localisation import AbstractLocalisation, checked_localisation
 from ...ensemble.neighbours import Neighbourhoods, Neighbours, each_coordinate, reach
 from ...ensemble.rotation import rotate, unimodal
 from ...ensemble.transform import local_transform
@@ -71,7 +71,7 @@ class LEnKPF(AbstractKalmanAnalysis):
         TypeError: a localisation of another kind.
     """
 
-    localisation: Localisation = eqx.field(converter=checked_localisation)
+    localisation: AbstractLocalisation = eqx.field(converter=checked_localisation)
     kalman_share: AbstractLikelihoodSplit = eqx.field(
         converter=as_split, kw_only=True, default=None
     )
@@ -99,11 +99,8 @@ class LEnKPF(AbstractKalmanAnalysis):
 
     def condition(self, key: Key, forecast: Predicted) -> Outcome:
         """Correct spread, move by every share, weigh, choose one, draw, rotate, inflate."""
-        d = forecast.members.shape[1]
         forecast = decorrelated(forecast)
-        near = self.localisation.near(
-            d, forecast.y.shape[0], forecast.members.dtype, forecast.t
-        )
+        near = self.localisation.around(forecast.anomalies, forecast.deviations, forecast.t)
         reached = reach(near, forecast.measured)  # 0 where no measurement reaches
         forecast = self.spread_correction(forecast, reached)
         measurement = local_surrogate(forecast, self.gaussian_surrogate)
@@ -147,7 +144,7 @@ class LEnKPF(AbstractKalmanAnalysis):
         # the budget is for one coordinate, as its flow is its own: the mean over all of them
         spent = jnp.mean(_excess(ess, forecast), axis=0)
         # differences are judged by the noise of a neighbourhood: its size takes the place of d
-        size = self.localisation.neighbourhood_size(moved.shape[2], moved.dtype)
+        size = self.localisation.size_around(forecast.anomalies)
         estimates = jnp.moveaxis(features, 0, 1).reshape(shares.shape[0], -1)
         return self.kalman_share.choose(estimates, size * spent, spent)
 
