@@ -82,6 +82,7 @@ from .dynamics import LinearGaussian as LinearGaussian
 from .dynamics import Lorenz63 as Lorenz63
 from .dynamics import Lorenz96 as Lorenz96
 from .dynamics import RandomWalk as RandomWalk
+from .ensemble.abstract_localisation import AbstractLocalisation as AbstractLocalisation
 from .ensemble.analysis_points import AnalysisBlocks as AnalysisBlocks
 from .ensemble.analysis_points import AnalysisGrid as AnalysisGrid
 from .ensemble.correlation_localisation import (
@@ -94,7 +95,6 @@ from .ensemble.inflation import FieldSamplingInflation as FieldSamplingInflation
 from .ensemble.inflation import RelaxationToPriorPerturbations as RelaxationToPriorPerturbations
 from .ensemble.inflation import RelaxationToPriorSpread as RelaxationToPriorSpread
 from .ensemble.inflation import SamplingInflation as SamplingInflation
-from .ensemble.localisation import AbstractLocalisation as AbstractLocalisation
 from .ensemble.localisation import Localisation as Localisation
 from .ensemble.networks import MovingNetwork as MovingNetwork
 from .fields import Field as Field

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 
 from .._checks import positive
 from .._typing import Key, Number, like, tunable
+from ..ensemble.abstract_localisation import AbstractLocalisation, checked_localisation
 from ..ensemble.inflation import Inflation, SamplingInflation, as_inflation, restore_spread
-from ..ensemble.localisation import AbstractLocalisation, checked_localisation
 from ..ensemble.neighbours import reach
 from ..ensemble.rotation import rotate
 from ..ensemble.transform import local_transform

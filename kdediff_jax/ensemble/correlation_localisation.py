@@ -21,7 +21,7 @@ from .._checks import positive
 from .._printing import printed
 from .._typing import Array, Float, Number, Scalar, like, tunable
 from ..numerics import dot, safe_sqrt
-from .localisation import AbstractLocalisation
+from .abstract_localisation import AbstractLocalisation
 from .neighbours import SAMPLED, Neighbourhoods, Neighbours
 
 

@@ -6,7 +6,6 @@ one table, for small problems, and for tests.
 
 from __future__ import annotations
 
-import abc
 import dataclasses
 import math
 from typing import Any, TypeVar
@@ -19,6 +18,7 @@ from .._checks import concrete, count, positive
 from .._typing import Array, Bool, Float, Int, Number, Scalar, as_leaf, tunable
 from .._words import counted
 from ..numerics import safe_sqrt
+from .abstract_localisation import AbstractLocalisation
 from .analysis_points import AbstractAnalysisPoints, PlacedPoints
 from .neighbours import Neighbourhoods, NeighbourLists, Neighbours, Reach, neighbour_lists
 from .networks import MovingNetwork
@@ -40,30 +40,6 @@ def _as_period(period: Any) -> Any:
     if isinstance(period, (list, tuple)):
         return as_leaf([math.inf if length is None else length for length in period])
     return as_leaf(period)
-
-
-class AbstractLocalisation(eqx.Module):
-    """What a localised filter asks: which measurements count how much for which coordinate."""
-
-    @abc.abstractmethod
-    def around(
-        self, anomalies: Float[Array, "n d"], deviations: Float[Array, "n m"], t: Scalar | None
-    ) -> Neighbourhoods:
-        """Return the measurements near every point of analysis, and their weights.
-
-        Args:
-            anomalies: of the members.
-            deviations: of their predictions, 0 in missing components.
-            t: model time of the measurement; None where it is not known.
-        """
-
-    @abc.abstractmethod
-    def size_around(self, anomalies: Float[Array, "n d"]) -> Scalar:
-        """Return how many coordinates are near one in the mean, each counted by its weight."""
-
-    def listed(self) -> AbstractLocalisation:
-        """Return the same with what can be found once, when a filter is made."""
-        return self
 
 
 class Localisation(AbstractLocalisation):
@@ -353,10 +329,3 @@ def _listed(
         localisation.lists.radius * (1 + 1e-6), dtype
     )
     return Neighbours(jnp.where(served, weights, jnp.nan), indices)
-
-
-def checked_localisation(value: AbstractLocalisation) -> AbstractLocalisation:
-    """Return the localisation with its lists of neighbours; TypeError for anything else."""
-    if not isinstance(value, AbstractLocalisation):
-        raise TypeError(f"localisation: expected a Localisation, got {value!r}")
-    return value.listed()

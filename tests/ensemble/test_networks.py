@@ -72,12 +72,12 @@ def test_every_time_is_as_a_network_that_stays(x64, key, make, settings):
         moored = Moored(kd.Identity(), 0.5, jnp.asarray(places))
         expected, wanted = analyse(still, key, x, jnp.sin(jnp.asarray(places)), moored, t)
         assert info.ok and info.num_unreached == wanted.num_unreached
-        np.testing.assert_allclose(out, expected, atol=1e-5)
+        np.testing.assert_allclose(out, expected, atol=5e-5)  # positions in float32
 
 
 def test_a_run_over_a_moving_network_is_one_program(dtype, key):
     """Compiled once by `assimilate`; better than no measurement."""
-    model = kd.Lorenz96(40, interval=0.5)
+    model = kd.Lorenz96(40, interval=0.5, substeps=10)
     ships = Ships(kd.Identity(), 0.5, NETWORK)
     start = model.step(key, 8 + jax.random.normal(key, (40,), dtype), 0.0)
     truth, _ = kd.twin_experiment(key, model, ships, start, 3)

@@ -27,8 +27,8 @@ import jax.numpy as jnp
 from ... import kde
 from ..._checks import positive
 from ..._typing import Array, Bool, Float, Int, Key, Number, Scalar, like, tunable
+from ...ensemble.abstract_localisation import AbstractLocalisation, checked_localisation
 from ...ensemble.inflation import FieldSamplingInflation, Inflation, as_inflation, restore_spread
-from ...ensemble.localisation import AbstractLocalisation, checked_localisation
 from ...ensemble.neighbours import Neighbourhoods, Neighbours, each_coordinate, reach
 from ...ensemble.rotation import rotate, unimodal
 from ...ensemble.transform import local_transform
