@@ -43,10 +43,12 @@ def test_every_scheme_takes_blocks_as_their_matrix(x64, key, scheme, members):
         pytest.skip("compiles for long, and has one path")
     x = jax.random.normal(key, (members, 6))
     y = jnp.asarray([0.3, -1.0, jnp.nan, 0.5, 1.0, 0.0])
-    found, expected = (
-        quick(lambda x, o=Blocked(kd.Identity(), 1.0, jnp.asarray(r)): scheme(key, x, y, o)[0])(x)
-        for r in (BLOCKS, matrix())
-    )
+
+    @quick
+    def run(x, r):
+        return scheme(key, x, y, Blocked(kd.Identity(), 1.0, r))[0]
+
+    found, expected = (run(x, jnp.asarray(r)) for r in (BLOCKS, matrix()))
     np.testing.assert_allclose(found, expected, atol=1e-7)
 
 
