@@ -61,7 +61,8 @@ def plane(side):
 
 def _smooth(noise, axes):
     for axis in axes:
-        noise = sum(jnp.roll(noise, k, axis=axis) for k in range(SMOOTH)) / SMOOTH**0.5
+        rolled = jnp.stack([jnp.roll(noise, k, axis=axis) for k in range(SMOOTH)])
+        noise = jnp.sum(rolled, axis=0) / SMOOTH**0.5
     return noise
 
 
@@ -147,8 +148,9 @@ def _with_points(where, rule):
 def main(quick):
     """Measure, and keep it."""
     sizes = (400,) if quick else (400, 4000)
-    problems = [(f"ring of {d}", ring(d)) for d in sizes]
-    problems.append(("torus of 20 x 20", plane(20)) if quick else ("torus of 64 x 64", plane(64)))
+    side = 20 if quick else 64
+    flat = (f"torus of {side} x {side}", plane(side))
+    problems = [*((f"ring of {d}", ring(d)) for d in sizes), flat]
     points = [
         row
         for label, problem in problems

@@ -193,7 +193,7 @@ class Localisation(AbstractLocalisation):
         self._check(d, m)
         points = self.state if self.placed is None else self.placed.positions
         places, indices, present = self._at(t, dtype)
-        if self.lists is None:
+        if indices is None:
             placed = Neighbours(jnp.where(present, self._between(points, places, dtype), 0))
         else:
             placed = _listed(self, points, places, indices, dtype)

@@ -58,7 +58,10 @@ class Interpolation(NamedTuple):
             if len(used) == 1:  # a block's, as they are
                 return value[self.indices[..., 0]]
             wide = (..., *(None,) * (value.ndim - 1))
-            return sum(self.weights[..., c][wide] * value[self.indices[..., c]] for c in used)
+            first, *others = (
+                self.weights[..., c][wide] * value[self.indices[..., c]] for c in used
+            )
+            return sum(others, first)
 
         return jax.tree.map(mixed, values)
 
