@@ -102,10 +102,19 @@ BENCHMARKS = (
         "2 h; a set of variants 15 min",
         (
             *("ablation.json", "ablation_again.json", "ablation_doubt.json"),
+            "ablation_lost.json",
             # the last two of an earlier state of the filter, with parts that are gone
             *("ablation_undoubted.json", "ablation_head.json", "ablation_factorial.json"),
         ),
         ABLATION,
+    ),
+    Benchmark(
+        "lost_neighbourhoods",
+        "accuracy/lost_neighbourhoods.py",
+        "Does a localised filter find a large field again where it is lost in places?",
+        "20 min (with --quick 1 min)",
+        ("lost_neighbourhoods.json",),
+        "Lost neighbourhoods",
     ),
     Benchmark(
         "state_noise",

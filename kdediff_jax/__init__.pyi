@@ -50,6 +50,7 @@ from .analysis.enkpf.likelihood_split import AbstractLikelihoodSplit as Abstract
 from .analysis.enkpf.likelihood_split import FixedSplit as FixedSplit
 from .analysis.enkpf.likelihood_split import LikelihoodSplit as LikelihoodSplit
 from .analysis.enkpf.localised import LEnKPF as LEnKPF
+from .analysis.enkpf.lost_neighbourhoods import LostNeighbourhoods as LostNeighbourhoods
 from .analysis.enkpf.mode_masses import ModeMasses as ModeMasses
 from .analysis.enkpf.pipeline import EnKPF as EnKPF
 from .analysis.enkpf.spread_correction import FieldSpreadCorrection as FieldSpreadCorrection

@@ -2,7 +2,7 @@
 
 python benchmarks/ablation/ablation.py [CELL ...]    goes on from results/ablation.json (2 h)
 python benchmarks/ablation/ablation.py --set NAME    parts together, or more of them, on other seeds
-                                                     (15 min): again, undoubted or doubt
+                                                     (15 min): again, undoubted, doubt or lost
 
 Energy score on the seeds 6000 to 6015, which no other benchmark scores on; at most 400 cycles.
 Differences from the filter as it is are paired by seed. A run has failed if a cycle did, and is
@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import kdediff_jax as kd
-from benchmarks.ablation.variants import global_variants, variants_of
+from benchmarks.ablation.variants import variants_of, variants_of_set
 from benchmarks.shared.cells import cycles_of, problem
 from benchmarks.shared.comparison import standard_error
 from benchmarks.shared.records import OUTPUT, RESULTS, save
@@ -53,6 +53,13 @@ OTHERS = {
     "doubt": (
         tuple(range(6016, 6032)),
         ("bocquet2010-m40:100", "dalearning-l96:100", "lorenz96-10:50", "lorenz96-20:50"),
+    ),
+    "lost": (
+        tuple(range(6016, 6032)),
+        (
+            *("dalearning-l96:10", "dalearning-l96:20", "dalearning-ks:20", "bocquet2010-m40:24"),
+            *("sakov2008:20", "spantini2019:40", "lorenz96-40:40", "bao2024:20"),
+        ),
     ),
 }
 KEPT = ("energy_score", "rmse", "spread", "coverage", "failed")
@@ -172,7 +179,7 @@ def others(name):
     seeds, chosen = OTHERS[name]
     cells = start(f"ablation_{name}")
     for cell in [c for c in chosen if c not in cells]:
-        cells[cell] = one(cell, lambda _: global_variants(name), seeds)
+        cells[cell] = one(cell, lambda experiment: variants_of_set(name, experiment), seeds)
         settings = {"seeds": seeds, "cycles": CYCLES}
         save(f"ablation_{name}", settings, {"cells": cells})
 

@@ -81,10 +81,22 @@ SETS = {
         },
     },
 }
+AS_THEY_ARE = kd.LostNeighbourhoods(outlier_threshold=NEVER, largest_increment=NEVER)
+LOCAL_SETS = {
+    "lost": {
+        "default": {},
+        "lost neighbourhoods as they are": {"lost_neighbourhoods": AS_THEY_ARE},
+        "increments as large as they are": {
+            "lost_neighbourhoods": kd.LostNeighbourhoods(largest_increment=NEVER)
+        },
+    },
+}
 
 
-def global_variants(name):
-    """Return what builds each variant of a set: `EnKPF`, also where there is a localisation."""
+def variants_of_set(name, experiment):
+    """Return what builds each variant of a set: `EnKPF` also where there is a localisation."""
+    if name in LOCAL_SETS:
+        return _built(functools.partial(kd.LEnKPF, experiment.localisation), LOCAL_SETS[name])
     return _built(kd.EnKPF, SETS[name])
 
 

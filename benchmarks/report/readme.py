@@ -28,8 +28,9 @@ SECTIONS = (
     (tables_accuracy.ablation_head, "ablation_head", "ablation_factorial"),
     (
         tables_accuracy.ablation,
-        *("ablation", "ablation_again", "ablation_doubt", "ablation_undoubted"),
+        *("ablation", "ablation_again", "ablation_doubt", "ablation_undoubted", "ablation_lost"),
     ),
+    (tables_accuracy.lost_neighbourhoods, "lost_neighbourhoods"),
     (tables_accuracy.state_noise, "state_noise"),
     (tables_accuracy.quantised, "quantised"),
     (tables_accuracy.parameters, "parameters"),

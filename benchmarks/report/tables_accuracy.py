@@ -38,7 +38,7 @@ def rank_histograms(record):
     )
 
 
-def ablation(record, again, doubt, undoubted):
+def ablation(record, again, doubt, undoubted, lost):
     """What each part of the untuned filter is worth; cells of the same variants share a table."""
     return section(
         ABLATION,
@@ -66,6 +66,43 @@ def ablation(record, again, doubt, undoubted):
         "Parts replace each other: where the spread is never doubted the others are worth more. "
         f"{_pooled(undoubted['cells'])}.",
         *_variant_tables(undoubted),
+        "Widening the neighbourhoods where the localised filter is lost, and bounding increments: "
+        "what it was made for is under "
+        f"[lost neighbourhoods](#{anchor('Lost neighbourhoods')}), these are other problems.",
+        *_variant_tables(lost),
+    )
+
+
+def lost_neighbourhoods(record):
+    """Large fields through arctan, from members that know nothing."""
+    groups = {}
+    for row in record["rows"]:
+        groups.setdefault((row["measured"], row["d"], row["filter"]), []).append(row)
+    lines = [
+        [
+            measured,
+            f"{d:,}",
+            label,
+            str(len(rows)),
+            f"{np.median([r['rmse'] for r in rows]):.3g}",
+            f"{max(r['rmse'] for r in rows):.3g}",
+            f"{100 * np.mean([r['lost'] for r in rows]):.2f}",
+            str(sum(r["failed"] for r in rows)),
+            f"{np.median([r['cpu seconds a cycle'] for r in rows]):.3g}",
+        ]
+        for (measured, d, label), rows in groups.items()
+    ]
+    heads = ("measured", "coordinates", "filter", "runs", "median RMSE at the end", "largest")
+    theirs = record["published"]
+    return section(
+        "Lost neighbourhoods",
+        "Lorenz-96, arctan of the coordinates measured with standard deviation 0.05, 20 members "
+        "N(0, I), 80 analyses (`enff-l96`), the untuned localised filter. Published with all "
+        f"measured, d = {theirs['d']:,}: EnFF {theirs['EnFF']}, EnSF {theirs['EnSF']}.",
+        tables.markdown_table(
+            [*heads, "sites lost, %", "failed cycles", "CPU seconds a cycle"], lines
+        ),
+        made_by(record, "lost_neighbourhoods"),
     )
 
 

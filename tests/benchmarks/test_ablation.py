@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.ablation.ablation import CELLS, OTHERS, compare, line, programs
-from benchmarks.ablation.variants import SETS, global_variants, variants_of
+from benchmarks.ablation.variants import LOCAL_SETS, SETS, variants_of, variants_of_set
 from kdediff_jax import experiments
 
 
@@ -29,9 +29,10 @@ def test_cells_are_of_the_catalogue():
 
 
 def test_sets_of_variants_build_and_have_cells():
-    assert SETS.keys() == OTHERS.keys()
+    assert SETS.keys() | LOCAL_SETS.keys() == OTHERS.keys()
     for name, (_, cells) in OTHERS.items():
-        built = {label: build() for label, build in global_variants(name).items()}
+        experiment = experiments.load(cells[0].split(":")[0])
+        built = {label: build() for label, build in variants_of_set(name, experiment).items()}
         assert next(iter(built)) == "default" and len(built) > 2
         assert {cell.split(":")[0] for cell in cells} <= set(experiments.CATALOGUE)
 

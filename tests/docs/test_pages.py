@@ -1,4 +1,7 @@
-"""Every block of Python in README and on the site runs, and the pages name what there is."""
+"""Every block of Python in README and on the site runs, and the pages name what there is.
+
+`make docs` runs the site's blocks too: here README's alone is a quick test.
+"""
 
 from __future__ import annotations
 
@@ -13,21 +16,27 @@ from docs import blocks, includes
 
 ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "docs" / "pages"
-WITH_CODE = [
-    p for p in (ROOT / "README.md", *sorted(PAGES.rglob("*.md"))) if "```py" in p.read_text()
-]
+README = ROOT / "README.md"
+WITH_CODE = [p for p in sorted(PAGES.rglob("*.md")) if "```py" in p.read_text()]
 
 
-@pytest.mark.parametrize("path", WITH_CODE, ids=lambda path: path.name)
-def test_page_runs(path):
-    text = path.read_text()
-    # README's example at a size for tests: the same programs, fewer cycles
-    if path.name == "README.md":
-        assert "num_cycles=100" in text
-        text = text.replace("num_cycles=100", "num_cycles=5")
+def run(text, path):
     # as a user's session promotes: the other tests are stricter
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         assert blocks.run(text, path)
+
+
+def test_readme_runs():
+    """At a size for tests: the same programs, fewer cycles."""
+    text = README.read_text()
+    assert "num_cycles=100" in text
+    run(text.replace("num_cycles=100", "num_cycles=5"), README)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", WITH_CODE, ids=lambda path: path.name)
+def test_page_runs(path):
+    run(path.read_text(), path)
 
 
 @pytest.mark.parametrize("path", sorted(PAGES.rglob("*.md")), ids=lambda path: path.name)

@@ -43,6 +43,7 @@ from ..predict import Predicted
 from .kalman_moves import Surrogate, local_surrogate
 from .kernel_width import AbstractKernelWidth, as_kernel_width
 from .likelihood_split import AbstractLikelihoodSplit, as_split, coordinate_features
+from .lost_neighbourhoods import LostNeighbourhoods
 from .spread_correction import FieldSpreadCorrection
 
 
@@ -56,6 +57,7 @@ class LEnKPF(AbstractKalmanAnalysis):
         kernel_width: h of each coordinate's kernel density, a number in (0, 1] in units of its
             spread, a rule, or None for `SilvermanWidth()`.
         spread_correction: what the innovations of a whole field say of its spread.
+        lost_neighbourhoods: what is done where the innovations say that the filter is lost.
         gaussian_surrogate: what a gain sees of noise of known density that is not Gaussian.
         rotation_angle: angle in radians of the random rotations of the analysis anomalies, 0 for
             none. Coordinates with two separate modes or far from every measurement are not rotated.
@@ -81,6 +83,9 @@ class LEnKPF(AbstractKalmanAnalysis):
     spread_correction: FieldSpreadCorrection = eqx.field(
         kw_only=True, default_factory=FieldSpreadCorrection
     )
+    lost_neighbourhoods: LostNeighbourhoods = eqx.field(
+        kw_only=True, default_factory=LostNeighbourhoods
+    )
     gaussian_surrogate: GaussianSurrogate = eqx.field(
         kw_only=True, default_factory=GaussianSurrogate
     )
@@ -102,10 +107,12 @@ class LEnKPF(AbstractKalmanAnalysis):
         forecast = decorrelated(forecast)
         near = self.localisation.around(forecast.anomalies, forecast.deviations, forecast.t)
         reached = reach(near, forecast.measured)  # 0 where no measurement reaches
+        forecast = self.lost_neighbourhoods.widen(forecast, near)
         forecast = self.spread_correction(forecast, reached)
         measurement = local_surrogate(forecast, self.gaussian_surrogate)
         shares = like(forecast.members, self.kalman_share.shares)
         moved, freedom = local_moves(forecast, measurement, near, shares)
+        moved = self.lost_neighbourhoods.bounded(moved, forecast.members)
         densities = relative_densities(forecast, moved)
         taken = self._choose(forecast, moved, densities, shares, near)
         share = jnp.take(shares, taken)

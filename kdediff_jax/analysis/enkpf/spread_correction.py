@@ -132,18 +132,23 @@ class FieldSpreadCorrection(eqx.Module):
 def _likelier(forecast: Predicted, widened: Float[Array, "n d"], odds: Scalar) -> Array:
     """Return whether widened members make the measurement likelier by more than the odds.
 
-    Where no member allows the measurement at all, nothing can speak against widening. A missing
-    component has the same evidence, log n, before and after.
+    Where no member allows the measurement at all, nothing can speak against widening.
     """
-    least = jnp.finfo(widened.dtype).min / forecast.y.shape[0]  # finite: so is the components' sum
+    before = log_evidence(forecast)
+    gain = jnp.sum(log_evidence(forecast._replace(members=widened)) - before)
+    return jnp.any(before == least_evidence(forecast)) | (gain > jnp.log(like(gain, odds)))
 
-    def evidence(points: Predicted) -> Float[Array, " m"]:
-        densities = jnp.where(points.alive[:, None], points.log_components(), -jnp.inf)
-        return jnp.maximum(jax.nn.logsumexp(densities, axis=0), least)
 
-    before, after = evidence(forecast), evidence(forecast._replace(members=widened))
-    gain = jnp.sum(after - before)
-    return jnp.any(before == least) | (gain > jnp.log(like(gain, odds)))
+def log_evidence(forecast: Predicted) -> Float[Array, " m"]:
+    """Return log sum_i p(y_k | x_i), by predictions made anew; a missing component has log n."""
+    each = forecast.log_components()
+    densities = jnp.where(forecast.alive[:, None] & ~jnp.isnan(each), each, -jnp.inf)
+    return jnp.maximum(jax.nn.logsumexp(densities, axis=0), least_evidence(forecast))
+
+
+def least_evidence(forecast: Predicted) -> Scalar:
+    """Return what stands for a measurement that no member allows: finite, as the sum is."""
+    return jnp.asarray(jnp.finfo(forecast.y.dtype).min / forecast.y.shape[0], forecast.y.dtype)
 
 
 def _linear_in(

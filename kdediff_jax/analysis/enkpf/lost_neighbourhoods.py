@@ -1,0 +1,158 @@
+r"""Widening where a localised filter is lost: at some places of a field that is sound elsewhere.
+
+In the sum over the measurements near coordinate j, each by its taper rho_jk, a forecast is lost
+where D_j = sum_k rho_jk e_k^2 / (P_kk + R_k) is more than chi-square allows,
+
+    D_j > sum_k rho_jk + c (2 sum_k rho_jk^2)^{1/2},
+
+and where a second witness agrees, as for a whole forecast (`spread_correction`): members widened by
+the smallest f that makes D_j credible make the measurements near j likelier by more than the odds.
+Its densities are those of the noise, and h is asked anew: far beyond what saturates nothing is
+gained.
+
+That f can be in the thousands where h is flat around all members. So it is only asked, and the
+members are widened by a small factor: cycle after cycle that reaches any distance, and a forecast
+that is lost no longer ends it. They are widened along v_ij = sum_k rho_jk e_k (h_k(x_i) - mean h_k)
+/ (P_kk + R_k) alone, the direction in which the measurements near j pull: of what they say nothing
+of, they do not say that it is wrong.
+
+The increment of the mean of a sound forecast has a variance of P - P_a, less than the forecast's
+own. One of many standard deviations is the extrapolation of a slope that holds among the members,
+and is cut.
+"""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax.numpy as jnp
+
+from ..._checks import positive
+from ..._typing import Array, Bool, Float, Number, like, tunable
+from ...ensemble.neighbours import Neighbours, each_neighbourhood
+from ...numerics import bisect_root, dot, rarely
+from ..predict import Predicted
+from .innovation import HALVINGS, Innovation, componentwise_innovation
+from .spread_correction import log_evidence
+
+FARTHEST = 1e4  # the largest factor that is asked
+
+
+class LostNeighbourhoods(eqx.Module):
+    """Widens the members of coordinates whose neighbourhood is lost.
+
+    Args:
+        outlier_threshold: c, standard deviations above what chi-square allows; infinity for never.
+            Every coordinate is asked, and has few measurements near it: of two, ten standard
+            deviations are a chance of 2e-5, four of 1 in 150.
+        odds: against a lost neighbourhood.
+        largest_factor: of the anomalies, in one cycle.
+        largest_increment: of a coordinate's mean, in standard deviations of the forecast.
+
+    Raises:
+        ValueError: a number out of range.
+    """
+
+    outlier_threshold: Number = tunable(10.0)
+    odds: Number = tunable(20.0)
+    largest_factor: Number = tunable(1.5)
+    largest_increment: Number = tunable(4.0)
+
+    def __check_init__(self) -> None:
+        """Check the numbers."""
+        positive("outlier_threshold", self.outlier_threshold, infinite=True)
+        positive("odds", self.odds)
+        positive("largest_factor", self.largest_factor)
+        positive("largest_increment", self.largest_increment, infinite=True)
+
+    def widen(self, forecast: Predicted, near: tuple[Neighbours, ...]) -> Predicted:
+        """Return the forecast with lost neighbourhoods widened about their means.
+
+        Args:
+            forecast: to correct.
+            near: the measurements near every coordinate, and their weights.
+        """
+        if forecast.error_model.regressed:  # h is not known where the members would be moved
+            return forecast
+        variance = forecast.innovation_variance - forecast.noise_variance
+        seen = componentwise_innovation(forecast.mean_innovation, variance, forecast.noise_variance)
+        seen = seen._replace(weights=forecast.measured.astype(variance.dtype))
+        lost = jnp.concatenate([self._surprised(seen, group) for group in near])
+
+        def widened() -> tuple[Array, Array]:
+            members = self._widened(forecast, seen, near, lost)
+            return members, forecast.error_model.predict(members)
+
+        members, predictions = rarely(
+            jnp.any(lost), widened, lambda: (forecast.members, forecast.predictions)
+        )
+        return forecast._replace(members=members, predictions=predictions)
+
+    def bounded(
+        self, moved: Float[Array, "g n d"], members: Float[Array, "n d"]
+    ) -> Float[Array, "g n d"]:
+        """Return moved members, no mean of which is further off than a sound forecast allows."""
+        mean = jnp.mean(members, axis=0)
+        variance = jnp.sum((members - mean[None]) ** 2, axis=0) / (members.shape[0] - 1)
+        largest = (like(members, self.largest_increment) * jnp.sqrt(variance))[None]
+        increment = jnp.mean(moved, axis=1) - mean[None]
+        excess = increment - jnp.clip(increment, -largest, largest)
+        return moved - excess[:, None]
+
+    def _surprised(self, seen: Innovation, near: Neighbours) -> Bool[Array, " d"]:
+        as_it_is = jnp.zeros_like(near.weights[:, 0])
+        return _surprise(as_it_is, seen, near) > self._bound(seen, near)
+
+    def _bound(self, seen: Innovation, near: Neighbours) -> Float[Array, " d"]:
+        """Return the largest D_j that is credible."""
+        weights = near.weights * _around(near, seen.weights)
+        count, square = jnp.sum(weights, axis=1), jnp.sum(weights**2, axis=1)
+        return count + like(count, self.outlier_threshold) * jnp.sqrt(2 * square)
+
+    def _widened(
+        self,
+        forecast: Predicted,
+        seen: Innovation,
+        near: tuple[Neighbours, ...],
+        lost: Bool[Array, " d"],
+    ) -> Float[Array, "n d"]:
+        """Return the members, those of lost neighbourhoods widened where the witness agrees."""
+        e, variance = forecast.mean_innovation, forecast.innovation_variance
+        pull = (forecast.deviations * (e / variance)[None]).T
+
+        def along(near: Neighbours, anomaly: Float[Array, " n"]) -> Float[Array, " n"]:
+            direction = dot(near.weights[None], near.of(pull))[0]
+            square = jnp.sum(direction**2)
+            part = jnp.sum(direction * anomaly) / jnp.where(square > 0, square, 1)
+            return jnp.where(square > 0, part, 0) * direction
+
+        anomalies = each_neighbourhood(along, near, forecast.anomalies.T).T
+        needed = jnp.concatenate([self._credible_factor(seen, group) for group in near])
+        asked = forecast.members + jnp.where(lost, needed - 1, 0)[None] * anomalies
+        gain = log_evidence(forecast._replace(members=asked)) - log_evidence(forecast)
+        told = jnp.concatenate([jnp.sum(g.weights * _around(g, gain), axis=1) for g in near])
+        agreed = lost & (told > jnp.log(like(told, self.odds)))
+        taken = jnp.minimum(needed, like(needed, self.largest_factor))
+        return forecast.members + jnp.where(agreed, taken - 1, 0)[None] * anomalies
+
+    def _credible_factor(self, seen: Innovation, near: Neighbours) -> Float[Array, " d"]:
+        """Return the smallest factor of the anomalies for which D_j is credible."""
+        bound = self._bound(seen, near)
+        none = jnp.zeros_like(bound)
+        most = none + jnp.log(like(bound, FARTHEST))
+        factor = bisect_root(
+            lambda log_factor: _surprise(log_factor, seen, near) - bound, none, most, HALVINGS
+        )
+        return jnp.exp(factor)
+
+
+def _around(near: Neighbours, values: Float[Array, " m"]) -> Float[Array, "d k"]:
+    return jnp.broadcast_to(near.of(values), near.weights.shape)
+
+
+def _surprise(
+    log_factor: Float[Array, " d"], seen: Innovation, near: Neighbours
+) -> Float[Array, " d"]:
+    """Return D_j of a forecast with wider anomalies."""
+    values, squares, counted = (_around(near, each) for each in seen)
+    expected = 1 + jnp.exp(2 * log_factor)[:, None] * values
+    return jnp.sum(near.weights * counted * squares / expected, axis=1)
