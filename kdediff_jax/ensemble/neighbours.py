@@ -77,6 +77,10 @@ class Neighbourhoods(NamedTuple):
     groups: tuple[Neighbours, ...]
     shared: Interpolation | None = None
 
+    def at_coordinates(self, values: Float[Array, "p *s"]) -> Float[Array, "d *s"]:
+        """Return values of the points at every coordinate."""
+        return values if self.shared is None else self.shared.of(values)
+
 
 def each_neighbourhood(function: Callable[..., Any], near: Neighbourhoods, *rows: Array) -> Any:
     """Return a function of every point's neighbours and rows.
@@ -127,7 +131,7 @@ def reach(near: Neighbourhoods, measured: Bool[Array, " m"]) -> Float[Array, " d
     largest = jnp.concatenate(
         [jnp.max(jnp.where(group.of(measured), group.weights, 0), axis=1) for group in near.groups]
     )
-    return largest if near.shared is None else near.shared.of(largest)
+    return near.at_coordinates(largest)
 
 
 class NeighbourLists(NamedTuple):
