@@ -35,9 +35,9 @@ WIDTHS = (2.0, 4.0)
 RULES = (kd.AnalysisBlocks, kd.AnalysisGrid)
 
 
-def rules():
+def rules(widths):
     """Return the points of analysis that are compared."""
-    return [None, *(rule(width) for rule in RULES for width in WIDTHS)]
+    return [None, *(rule(width) for rule in RULES for width in widths)]
 
 
 def named(rule):
@@ -66,13 +66,13 @@ def _smooth(noise, axes):
     return noise
 
 
-def one_analysis(label, problem, make):
+def one_analysis(label, problem, make, widths):
     """Return a row for each rule."""
     places, period, radius, fields = problem
     observation = kd.GaussianObservation(kd.Identity(), STD)
     y = observation.sample(jax.random.key(1), fields[-1], jnp.zeros(()))
     calls = {}
-    for rule in rules():
+    for rule in rules(widths):
         scheme = make(kd.Localisation(places, places, radius, period, points=rule))
         calls[named(rule)] = jax.jit(
             lambda key, scheme=scheme: scheme(key, fields[:-1], y, observation)
@@ -154,9 +154,10 @@ def main(quick):
     points = [
         row
         for label, problem in problems
-        for make in (kd.LETKF, kd.LEnKPF)
-        for row in one_analysis(label, problem, make)
+        for row in one_analysis(label, problem, kd.LETKF, WIDTHS)
     ]
+    label, problem = problems[len(sizes) - 1]
+    points += one_analysis(label, problem, kd.LEnKPF, WIDTHS[-1:])
     runs = [(name, n, 30) for name, n, _ in RUNS] if quick else RUNS
     errors = [row for run in runs for row in run_errors(*run, SEEDS[:2] if quick else SEEDS)]
     settings = {"members": MEMBERS, "std": STD, "smooth": SMOOTH, "rotation": ROTATION}
