@@ -152,9 +152,7 @@ def main(quick):
     flat = (f"torus of {side} x {side}", plane(side))
     problems = [*((f"ring of {d}", ring(d)) for d in sizes), flat]
     points = [
-        row
-        for label, problem in problems
-        for row in one_analysis(label, problem, kd.LETKF, WIDTHS)
+        row for label, problem in problems for row in one_analysis(label, problem, kd.LETKF, WIDTHS)
     ]
     label, problem = problems[len(sizes) - 1]
     points += one_analysis(label, problem, kd.LEnKPF, WIDTHS[-1:])

@@ -63,7 +63,7 @@ def test_without_shrinkage_it_is_the_global_filter(x64, key):
 
 @pytest.mark.parametrize("make", [kd.LETKF, kd.LEnKPF])
 def test_it_keeps_a_run_of_few_members_that_is_lost_without(make):
-    model, observation = kd.Lorenz96(40, interval=0.05), kd.GaussianObservation(kd.Identity(), 1.0)
+    model, observation = kd.Lorenz96(interval=0.05), kd.GaussianObservation(kd.Identity(), 1.0)
     start = 8 + jax.random.normal(jax.random.key(0), (40,))
     truth, ys = kd.twin_experiment(jax.random.key(1), model, observation, start, 120)
     members = start[None] + jax.random.normal(jax.random.key(2), (14, 40))

@@ -77,7 +77,7 @@ def test_every_time_is_as_a_network_that_stays(x64, key, make, settings):
 
 def test_a_run_over_a_moving_network_is_one_program(dtype, key):
     """Compiled once by `assimilate`; better than no measurement."""
-    model = kd.Lorenz96(40, interval=0.5, substeps=10)
+    model = kd.Lorenz96(interval=0.5, substeps=10)
     ships = Ships(kd.Identity(), 0.5, NETWORK)
     start = model.step(key, 8 + jax.random.normal(key, (40,), dtype), 0.0)
     truth, _ = kd.twin_experiment(key, model, ships, start, 3)
@@ -91,8 +91,8 @@ def test_a_run_over_a_moving_network_is_one_program(dtype, key):
         key, model, ships, kd.LETKF(where(2.0)), members, jnp.full_like(ys, jnp.nan)
     )
     assert run.info.ok.all()
-    error, free = (kd.metrics.rmse(r.mean, truth)[-1] for r in (run, blind))
-    assert error < 0.8 * free
+    error, free = (float(jnp.mean(kd.metrics.rmse(r.mean, truth))) for r in (run, blind))
+    assert error < 0.9 * free, (error, free)
 
 
 def test_a_time_that_is_not_known_is_flagged(key):
