@@ -143,6 +143,14 @@ BENCHMARKS = (
         "State and parameters together",
     ),
     Benchmark(
+        "local_published",
+        "accuracy/local_published.py",
+        "Is the untuned localised filter as good as the tuned LETKF that others publish on fields?",
+        "10 min",
+        ("local_published.json",),
+        "Fields of others, untuned",
+    ),
+    Benchmark(
         "latents",
         "accuracy/latents.py",
         "What do low-variance latents and component draws gain?",
@@ -288,6 +296,14 @@ BENCHMARKS = (
         "2 min",
         ("cuthbert_filters.json",),
         "Classical filters beside cuthbert",
+    ),
+    Benchmark(
+        "compile_times",
+        "speed/compile_times.py",
+        "How long does each scheme, and a gradient through it, take to trace, lower and compile?",
+        "10 min",
+        ("compile_times.json",),
+        "What compiling costs",
     ),
 )
 

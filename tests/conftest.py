@@ -11,6 +11,8 @@ import pytest
 
 import kdediff_jax as kd
 
+pytest_plugins = ("compile_seconds",)  # a table at the end
+
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.devices()  # JAX starts with one device, whatever a sweep asks for later

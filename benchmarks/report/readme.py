@@ -34,6 +34,7 @@ SECTIONS = (
     (tables_accuracy.state_noise, "state_noise"),
     (tables_accuracy.quantised, "quantised"),
     (tables_accuracy.parameters, "parameters"),
+    (tables_accuracy.local_published, "local_published"),
     (tables_accuracy.latents, "latents"),
     (tables_accuracy.bandwidth_rules, "bandwidth_rules"),
     (tables_speed.rules, "rules"),
@@ -52,6 +53,7 @@ SECTIONS = (
     (tables_speed.local_options, "local_options"),
     (tables_core.scaling, "scaling"),
     (tables_speed.cuthbert_filters, "cuthbert_filters"),
+    (tables_speed.compile_times, "compile_times"),
 )
 INTRODUCTION = (
     "Made from the JSON files in [results](results) by `python benchmarks/report/readme.py`; the "

@@ -277,6 +277,34 @@ def parameters(record):
     )
 
 
+def local_published(record):
+    """Untuned localised filters beside the tuned ones of others."""
+    rows = [
+        [
+            f"`{row['experiment']}`, N = {row['members']}",
+            row["filter"],
+            f"{np.mean(row['rmse']):.3g} ({min(row['rmse']):.3g} to {max(row['rmse']):.3g})",
+            ", ".join(f"{v:.3g} {k.split(',')[0]}" for k, v in row["published"].items()),
+            f"{1e3 * row['CPU seconds a cycle']:.2g}",
+        ]
+        for row in record["rows"]
+    ]
+    cycles = ", ".join(
+        f"{row['cycles']} of `{row['experiment']}`"
+        for row in {row["experiment"]: row for row in record["rows"]}.values()
+    )
+    return section(
+        "Fields of others, untuned",
+        "RMSE of the analysis mean over three runs (the least and the largest), after the burn-in "
+        f"of the experiment, of the first cycles: {cycles}. Neither filter is tuned; the published "
+        "ones are. The radius is that of the experiment, by its stated rule, the same for every N.",
+        tables.markdown_table(
+            ["experiment", "filter", "RMSE", "published, tuned", "ms of CPU a cycle"], rows
+        ),
+        made_by(record, "local_published"),
+    )
+
+
 def latents(record):
     """The gain of low-variance draws."""
     cases = record["cases"]

@@ -121,6 +121,24 @@ def analysis_cost(record):
     )
 
 
+def compile_times(record):
+    """Tracing, lowering and compiling each scheme of the tests, and a gradient through it."""
+    rows = []
+    for name, kinds in record["schemes"].items():
+        for kind, checkouts in kinds.items():
+            seconds = [f"{c['total']:.1f} ({c['compile']:.1f})" for c in checkouts.values()]
+            kernels = [f"{c['kernels']}" for c in checkouts.values()]
+            rows.append([name, kind, " → ".join(seconds), " → ".join(kernels)])
+    return section(
+        "What compiling costs",
+        "CPU seconds of the first call, of which XLA's in brackets, on the problem of the protocol "
+        "tests, and the kernels that the program has; where there are two numbers, of an earlier "
+        "checkout and of this one.",
+        tables.markdown_table(["scheme", "", "seconds", "kernels"], rows),
+        made_by(record, "compile_times"),
+    )
+
+
 def cuthbert_filters(record):
     """Our classical filters beside cuthbert's."""
     rows = []

@@ -39,6 +39,10 @@ CATALOGUE = {
         "a circling target, ranges from three sensors rounded to 1 km and cut off at 10"
     ),
     "dalearning-ks": "Kuramoto-Sivashinsky of arXiv 2504.17836, d = 128: every eighth point",
+    "bocquet2019": "Kuramoto-Sivashinsky of Bocquet and Farchi 2019, d = 128: every point measured",
+    "enff-ks": "Kuramoto-Sivashinsky of arXiv 2508.13313, d = 512: arctan of every point",
+    "enff-l96": ("Lorenz-96 of arXiv 2508.13313, d = 400 of 10^6: arctan of every component"),
+    "enff-ns": ("two-dimensional Navier-Stokes of arXiv 2508.13313, 64 x 64: arctan of everything"),
 }
 
 FILTERS = {

@@ -61,7 +61,7 @@ COMPILING_OTHERS = 4.0
 # of a reproduction: programs, lines with exact W2, and flows that its lines cost: the paper's
 # sampler at its tolerance takes as long as eight
 PROGRAMS, LINES, FLOW_LINES = 13, 11, 10
-TOGETHER = 4.0  # points of a batch wait for the slowest, and sliced W2 costs more than a filter
+TOGETHER = 4.0  # points of a batch wait for the slowest, and are scored
 
 
 class Cost(NamedTuple):

@@ -64,7 +64,7 @@ def compiled_scores(
 def mean_sliced_w2(ensembles: Float[Array, "t n d"], posterior: Float[Array, "t m d"]) -> Array:
     """Return the mean over every fifth cycle of sliced W2 times sqrt(d): comparable with W2.
 
-    64 directions. Sorting the projected draws costs more than the filter, hence not every cycle.
+    64 directions. Sorting the projected draws takes half of an analysis, hence not every cycle.
     """
     key = jax.random.key(SEED_OF_DIRECTIONS)
     last = (ensembles.shape[0] - 1) % SLICED_EVERY  # the last cycle is among them

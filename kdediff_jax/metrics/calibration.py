@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.scipy.special import gammaincc
 
 from .._typing import Array, Float, Int, Key
+from ..numerics import sort_columns
 from . import _inputs
 
 _NAMES = ("ensembles", "truths")
@@ -148,11 +149,11 @@ def coverage(
     if not 0 < level < 1:
         raise ValueError(f"level: expected a number in (0, 1), got {level}")
     ensembles, truths = _cycles(ensembles, truths)
-    ordered = jnp.sort(ensembles, axis=1)
+    ordered = jnp.moveaxis(sort_columns(jnp.moveaxis(ensembles, 1, 0)), 0, 1)
     lower = _order_statistic(ordered, (1 - level) / 2)
     upper = _order_statistic(ordered, (1 + level) / 2)
     inside = ((lower <= truths) & (truths <= upper)).astype(ordered.dtype)
-    missing = jnp.isnan(truths) | jnp.isnan(ordered[:, -1])  # the sort puts NaN last
+    missing = jnp.isnan(truths) | jnp.isnan(ordered[:, -1])  # one NaN is enough
     return jnp.mean(jnp.where(missing, jnp.full_like(inside, jnp.nan), inside), axis=0)
 
 

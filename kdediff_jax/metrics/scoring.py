@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from .._typing import Array, Float
-from ..numerics import safe_sqrt
+from ..numerics import safe_sqrt, sort_columns
 from ..pairwise import mean_distance
 from . import _inputs
 
@@ -54,7 +54,8 @@ def crps(
 def _crps(ensemble: Array, truth: Array, fair: bool) -> Array:
     n = ensemble.shape[-2]
     # Both terms ignore a common shift; taking the truth off first keeps float32's digits.
-    errors = jnp.sort(ensemble - truth[..., None, :], axis=-2)
+    errors = ensemble - truth[..., None, :]
+    errors = jnp.moveaxis(sort_columns(jnp.moveaxis(errors, -2, 0)), 0, -2)
     coefficients = 2 * jnp.arange(1, n + 1, dtype=errors.dtype) - (n + 1)
     coefficients = jnp.expand_dims(coefficients, (*range(errors.ndim - 2), -1))
     pairs = jnp.sum(coefficients * errors, axis=-2) / (n * (n - 1) if fair else n * n)

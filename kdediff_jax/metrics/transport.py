@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _checks
 from .._typing import Array, Float, Key, Scalar
-from ..numerics import dot, safe_sqrt
+from ..numerics import dot, safe_sqrt, sort_columns
 from . import _inputs
 
 _MAX_PIVOTS = 20_000_000
@@ -130,8 +130,8 @@ def _sliced(key: Key, a: Array, b: Array, num_projections: int) -> Scalar:
     directions = directions / jnp.linalg.norm(directions, axis=0, keepdims=True)
     centre = lax.stop_gradient(jnp.mean(b, axis=0, keepdims=True))
     # Full precision: TF32 products would leave three digits of the distance.
-    u = jnp.sort(dot(a - centre, directions), axis=0)
-    v = jnp.sort(dot(b - centre, directions), axis=0)
+    u = sort_columns(dot(a - centre, directions))
+    v = sort_columns(dot(b - centre, directions))
     from_u, from_v, widths = _merged_levels(a.shape[0], b.shape[0])
     squares = (u[from_u] - v[from_v]) ** 2 * jnp.asarray(widths, a.dtype)[:, None]
     total = jnp.mean(jnp.sum(squares, axis=0))

@@ -22,6 +22,7 @@ from .rare import rarely
 from .regression import LinearFit, linear_fit
 from .roots import floored_root, root_of_rows, solve_positive
 from .smoothing import Smooth, mean_squares, smooth
+from .sorting import sort_columns
 from .spectral import Image, apply_gram, apply_spectral
 from .units import binary_unit, unit_of_spread
 
@@ -54,6 +55,7 @@ __all__ = [
     "solve",
     "solve_lower",
     "solve_positive",
+    "sort_columns",
     "split_missing",
     "standard_deviation",
     "triangular_root",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -13,8 +15,10 @@ from kdediff_jax.dynamics import (
     CoordinatedTurn,
     GrowthModel,
     KuramotoSivashinsky,
+    Lorenz05II,
     Lorenz84,
     LotkaVolterra,
+    NavierStokes,
 )
 
 FOUR = np.array([0.3, 0.2, 0.25, 0.4])
@@ -176,9 +180,19 @@ def test_growth_by_hand(x64, key):
     np.testing.assert_allclose(model.step(key, jnp.asarray([-2.0]), 5.0), [expected], rtol=1e-12)
 
 
-@pytest.mark.parametrize("model", [GrowthModel, Lorenz84, LotkaVolterra, KuramotoSivashinsky])
+@pytest.mark.parametrize(
+    "model",
+    [
+        GrowthModel,
+        Lorenz84,
+        LotkaVolterra,
+        KuramotoSivashinsky,
+        NavierStokes,
+        partial(Lorenz05II, 2),
+    ],
+)
 def test_noise_is_added_once_per_interval(key, model):
-    d = {Lorenz84: 3, LotkaVolterra: 4}.get(model, 8)
+    d = {Lorenz84: 3, LotkaVolterra: 4, NavierStokes: 64}.get(model, 8)
     x = jnp.linspace(0.2, 0.4, d)
     n = 4000
 

@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 
 import kdediff_jax as kd
-from kdediff_jax.dynamics import CoordinatedTurn, KuramotoSivashinsky, LotkaVolterra
+from kdediff_jax.dynamics import (
+    CoordinatedTurn,
+    KuramotoSivashinsky,
+    Lorenz05II,
+    LotkaVolterra,
+    NavierStokes,
+)
 from kdediff_jax.dynamics.lorenz84 import Lorenz84
 from kdediff_jax.dynamics.propagate import takes_interval
 
@@ -20,6 +26,14 @@ MODELS = {
     "flames": (
         lambda **kw: KuramotoSivashinsky(length=22.0, interval=0.5, substeps=20, **kw),
         np.cos(2 * np.pi * np.arange(16) / 16),
+    ),
+    "lorenz05": (
+        lambda **kw: Lorenz05II(2, 8.0, substeps=40, **kw),
+        8 + np.sin(2 * np.pi * np.arange(8.0) / 8),
+    ),
+    "eddies": (
+        lambda **kw: NavierStokes(0.1, substeps=10, **kw),
+        np.add.outer(np.cos(np.arange(8) * np.pi / 4), np.sin(np.arange(8) * np.pi / 2)).ravel(),
     ),
     "turn": (lambda noise_std=0.0: CoordinatedTurn(noise_std, noise_std), np.linspace(0.5, 2, 5)),
     "walk": (lambda **kw: kd.RandomWalk(**{"noise_std": 0.0, **kw}), [1.0, 2.0]),

@@ -8,24 +8,13 @@ N(0, I), the members, from N(truth, I), the burn-in of 50 cycles and the localis
 
 from __future__ import annotations
 
-import jax
-import jax.numpy as jnp
-
-from ..._typing import Array, Float, Key
 from ...dynamics import KuramotoSivashinsky
 from ...observations import GaussianObservation, Select
 from ..experiment import Experiment, published
-from . import rings
+from . import flames, rings
 
 PAPER = "arXiv 2504.17836, tuned"
-POINTS, EVERY, RADIUS = 128, 8, 8.0
-SPIN_UP_CYCLES = 200
-
-
-def draw_start(key: Key) -> Float[Array, " d"]:
-    """Draw N(0, I) without its mean, which is conserved and would only move the frame."""
-    start = jax.random.normal(key, (POINTS,), jnp.float32)
-    return start - jnp.mean(start)
+POINTS, EVERY = 128, 8
 
 
 def experiment() -> Experiment:
@@ -39,10 +28,10 @@ def experiment() -> Experiment:
         observation=GaussianObservation(Select(tuple(range(0, POINTS, EVERY))), 1.0),
         num_cycles=500,
         burn_in=50,
-        initial=rings.around_attractor(draw_start, model, SPIN_UP_CYCLES, 1.0),
+        initial=flames.around_attractor(POINTS, model, 1.0),
         bandwidths={20: (0.4, 1.5)},
         coordinates=rings.coordinates(POINTS, "u"),
-        localisation=rings.localisation(POINTS, EVERY, RADIUS),
+        localisation=flames.localisation(POINTS, model, EVERY),
         shown=(0, 4),
         inflation=1.1,
         jitter=0.7,
