@@ -274,6 +274,14 @@ BENCHMARKS = (
         "Large states",
     ),
     Benchmark(
+        "local_options",
+        "speed/local_options.py",
+        "What do fewer points of analysis save and cost, and can correlations replace distances?",
+        "15 min (with --quick 2 min)",
+        ("local_options.json",),
+        "Options of a localisation",
+    ),
+    Benchmark(
         "scaling",
         "speed/scaling.py",
         "Do members spread over devices or processes give the same numbers?",

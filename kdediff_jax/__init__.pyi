@@ -83,6 +83,12 @@ from .dynamics import LinearGaussian as LinearGaussian
 from .dynamics import Lorenz63 as Lorenz63
 from .dynamics import Lorenz96 as Lorenz96
 from .dynamics import RandomWalk as RandomWalk
+from .ensemble.abstract_localisation import AbstractLocalisation as AbstractLocalisation
+from .ensemble.analysis_points import AnalysisBlocks as AnalysisBlocks
+from .ensemble.analysis_points import AnalysisGrid as AnalysisGrid
+from .ensemble.correlation_localisation import (
+    CorrelationLocalisation as CorrelationLocalisation,
+)
 from .ensemble.inflation import AbstractInflation as AbstractInflation
 from .ensemble.inflation import AbstractRelaxation as AbstractRelaxation
 from .ensemble.inflation import ConstantInflation as ConstantInflation
@@ -91,6 +97,7 @@ from .ensemble.inflation import RelaxationToPriorPerturbations as RelaxationToPr
 from .ensemble.inflation import RelaxationToPriorSpread as RelaxationToPriorSpread
 from .ensemble.inflation import SamplingInflation as SamplingInflation
 from .ensemble.localisation import Localisation as Localisation
+from .ensemble.networks import MovingNetwork as MovingNetwork
 from .fields import Field as Field
 from .fields import StateSpace as StateSpace
 from .forecasting import Forecast as Forecast

@@ -50,6 +50,7 @@ SECTIONS = (
     (tables_core.gpu_compiled, "gpu_compiled"),
     (tables_core.far_tiles, "far_tiles"),
     (tables_speed.large_states, "large_states"),
+    (tables_speed.local_options, "local_options"),
     (tables_core.scaling, "scaling"),
     (tables_speed.cuthbert_filters, "cuthbert_filters"),
     (tables_speed.compile_times, "compile_times"),

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 
 from .._checks import positive
 from .._typing import Key, Number, like, tunable
+from ..ensemble.abstract_localisation import AbstractLocalisation, checked_localisation
 from ..ensemble.inflation import Inflation, SamplingInflation, as_inflation, restore_spread
-from ..ensemble.localisation import Localisation, checked_localisation
 from ..ensemble.neighbours import reach
 from ..ensemble.rotation import rotate
 from ..ensemble.transform import local_transform
@@ -32,7 +32,7 @@ class LETKF(AbstractKalmanAnalysis):
     (`kdediff_jax.analysis.decorrelation`); of an estimated one the diagonal is used.
 
     Args:
-        localisation: where coordinates and measurements are.
+        localisation: where coordinates and measurements are, or `CorrelationLocalisation()`.
         inflation: factor of the analysis anomalies, or a rule, which here follows each
             coordinate's own degrees of freedom.
         rotation_angle: angle in radians of random rotations of the analysis anomalies, see `ETKF`.
@@ -45,7 +45,7 @@ class LETKF(AbstractKalmanAnalysis):
         TypeError: a localisation of another kind.
     """
 
-    localisation: Localisation = eqx.field(converter=checked_localisation)
+    localisation: AbstractLocalisation = eqx.field(converter=checked_localisation)
     inflation: Inflation = eqx.field(
         converter=as_inflation, kw_only=True, default_factory=SamplingInflation
     )
@@ -61,8 +61,8 @@ class LETKF(AbstractKalmanAnalysis):
         """Transform the anomalies coordinate by coordinate, rotate them."""
         forecast = decorrelated(forecast)
         members, dtype = forecast.members, forecast.members.dtype
-        n, d = members.shape
-        near = self.localisation.near(d, forecast.y.shape[0], dtype)
+        n = members.shape[0]
+        near = self.localisation.around(forecast.anomalies, forecast.deviations, forecast.t)
         whole = jnp.ones((1,), dtype)  # of the likelihood
         moved, freedom = local_transform(
             forecast.anomalies,

@@ -41,6 +41,7 @@ class Predicted(NamedTuple):
         predictions: h(x_i) [n m], noise-free, in the units of y, finite.
         y: the measurement [m]; NaN components are missing.
         error_model: h and R.
+        t: model time of the measurement; None where it is not known (`update`).
 
     `at` moves members and predictions; `_replace(members=...)` leaves the old predictions.
     """
@@ -50,6 +51,7 @@ class Predicted(NamedTuple):
     predictions: Float[Array, "n m"]
     y: Float[Array, " m"]
     error_model: ErrorModel
+    t: Scalar | None = None
 
     @property
     def count(self) -> Scalar:
@@ -141,7 +143,7 @@ def predict(
     """
     simulated = noise(observation, key, forecast, t, independent)
     vector("y", y, simulated.values.shape[1])
-    return _predicted(forecast, alive, simulated, y, far_member)
+    return _predicted(forecast, alive, simulated, y, far_member)._replace(t=t)
 
 
 def predict_from_pairs(

@@ -48,9 +48,8 @@ def in_units(forecast: Predicted, units: Units) -> Predicted:
             return None
         return lambda y, points: function(y * units.measured, points * state)
 
-    return Predicted(
+    return forecast._replace(
         members=forecast.members / state,
-        alive=forecast.alive,
         predictions=forecast.predictions / measured,
         y=forecast.y / units.measured,
         error_model=ErrorModel(

@@ -14,6 +14,7 @@ the state alone, `Augmentation(state=Positive())`, the same object keeps a conce
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -25,7 +26,7 @@ from .._checks import ensemble as check_ensemble
 from .._checks import floating
 from .._typing import Array, Float, Key, Number, Scalar
 from ..dynamics.base import AbstractDynamics
-from ..ensemble.localisation import Localisation, checked_localisation
+from ..ensemble.localisation import Localisation
 from ..observations.base import AbstractObservation
 from ..transforms import AbstractTransform, Unbounded, checked_transform
 from . import models
@@ -179,12 +180,15 @@ class Augmentation(eqx.Module):
             localisation: of the state alone.
             weight: of every measurement for every parameter, from 0 to 1.
         """
-        where = checked_localisation(localisation)
+        if not isinstance(localisation, Localisation):
+            raise TypeError(
+                f"localisation: expected a Localisation, got {localisation!r}; one by correlations "
+                "serves parameters as it is"
+            )
+        where = localisation
         more = jnp.broadcast_to(jnp.asarray(weight, float), (self.num_parameters,))
-        return Localisation(
-            where.state, where.measured, where.radius, where.period,
-            placeless=jnp.concatenate([jnp.asarray(where.placeless, float), more]),
-        )  # fmt: skip
+        placeless = jnp.concatenate([jnp.asarray(where.placeless, float), more])
+        return dataclasses.replace(where, placeless=placeless, lists=None, placed=None)
 
     def advanced(
         self, key: Key, x: Float[Array, " e"], moved: Float[Array, " d"], part: Scalar

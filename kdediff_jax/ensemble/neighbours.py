@@ -19,7 +19,8 @@ from jax.sharding import Mesh
 from .._typing import Array, Bool, Float, Int
 from .halo import Halo, by_device, shared_out
 
-AT_ONCE = 64  # coordinates of a localised analysis, where each has a decomposition of its own
+AT_ONCE = 64  # points of a localised analysis, where each has a decomposition of its own
+SHARED_AT_ONCE = 256  # coordinates that take what they need from analyses already made
 SAMPLED = 1000  # coordinates whose neighbours are counted
 STEP = 8  # lengths of lists are its multiples: a radius a little larger compiles nothing new
 
@@ -43,18 +44,61 @@ class Neighbours(NamedTuple):
         return values if self.indices is None else values[self.indices]
 
 
-def each_neighbourhood(
-    function: Callable[..., Any], near: tuple[Neighbours, ...], *rows: Array, measured: Any
-) -> Any:
-    """Return a function of every coordinate's neighbours and rows.
+class Interpolation(NamedTuple):
+    """Which points of analysis every coordinate uses.
 
-    Some coordinates are taken at once, to bound memory.
+    Attributes:
+        indices: of the points [d c].
+        weights: of those points, with sum 1 [d c].
+    """
+
+    indices: Int[Array, "d c"]
+    weights: Float[Array, "d c"]
+
+    def of(self, values: Any) -> Any:
+        """Return values of the points [p ...] at every coordinate [d ...]."""
+        used = range(self.indices.shape[-1])
+
+        def mixed(value: Array) -> Array:
+            if len(used) == 1:  # a block's, as they are
+                return value[self.indices[..., 0]]
+            wide = (..., *(None,) * (value.ndim - 1))
+            first, *others = (
+                self.weights[..., c][wide] * value[self.indices[..., c]] for c in used
+            )
+            return sum(others, first)
+
+        return jax.tree.map(mixed, values)
+
+
+class Neighbourhoods(NamedTuple):
+    """The measurements near every point of analysis.
+
+    Attributes:
+        groups: one after the other, for some points each.
+        shared: which points every coordinate uses; None where each coordinate is one itself.
+    """
+
+    groups: tuple[Neighbours, ...]
+    shared: Interpolation | None = None
+
+    def at_coordinates(self, values: Float[Array, "p *s"]) -> Float[Array, "d *s"]:
+        """Return values of the points at every coordinate."""
+        return values if self.shared is None else self.shared.of(values)
+
+
+def each_neighbourhood(
+    function: Callable[..., Any], near: Neighbourhoods, *rows: Array, measured: Any
+) -> Any:
+    """Return a function of every point's neighbours and rows.
+
+    Some points are taken at once, to bound memory.
 
     Args:
-        function: of the `Neighbours` of one coordinate, of its rows, and of `measured`, or the part
+        function: of the `Neighbours` of one point, of its rows, and of `measured`, or the part
             of it that a device has: what its `Neighbours` are asked for.
-        near: one after the other, for some coordinates each.
-        rows: of all coordinates [d ...].
+        near: the measurements near every point.
+        rows: of all points [p ...].
         measured: an array [m ...], or some, of all measurements.
     """
 
@@ -64,35 +108,66 @@ def each_neighbourhood(
     return _of_groups(some, near, rows, measured)
 
 
-def reach(near: tuple[Neighbours, ...], measured: Bool[Array, " m"]) -> Float[Array, " d"]:
+def each_coordinate(
+    analyse: Callable[[Neighbours, Any], Any],
+    take: Callable[..., Any],
+    near: Neighbourhoods,
+    *rows: Array,
+    measured: Any,
+) -> Any:
+    """Return what every coordinate takes of the analyses at its points.
+
+    Args:
+        analyse: of the `Neighbours` of a point, and of `measured` as `each_neighbourhood` has it;
+            what it returns is interpolated.
+        take: of a coordinate, from what was found at its points, and its rows.
+        near: the measurements near every point.
+        rows: of all coordinates [d ...].
+        measured: an array [m ...], or some, of all measurements.
+    """
+    if near.shared is None:
+
+        def both(near: Neighbours, *rest: Any) -> Any:
+            *row, seen = rest
+            return take(analyse(near, seen), *row)
+
+        return each_neighbourhood(both, near, *rows, measured=measured)
+    found = each_neighbourhood(analyse, near, measured=measured)
+
+    def one(row: tuple) -> Any:
+        shared, *own = row
+        return take(shared.of(found), *own)
+
+    return lax.map(one, (near.shared, *rows), batch_size=SHARED_AT_ONCE)
+
+
+def reach(near: Neighbourhoods, measured: Bool[Array, " m"]) -> Float[Array, " d"]:
     """Return the largest weight that a measured component has for each coordinate."""
 
     def largest(near: Neighbours, measured: Array) -> Array:
         return jnp.max(jnp.where(near.of(measured), near.weights, 0), axis=1)
 
-    return all_neighbourhoods(largest, near, measured)
+    return near.at_coordinates(all_neighbourhoods(largest, near, measured))
 
 
-def all_neighbourhoods(
-    function: Callable[..., Any], near: tuple[Neighbours, ...], measured: Any
-) -> Any:
-    """Return a function of the neighbours of many coordinates, for all of them.
+def all_neighbourhoods(function: Callable[..., Any], near: Neighbourhoods, measured: Any) -> Any:
+    """Return a function of the neighbours of many points, for all of them.
 
     Args:
-        function: of `Neighbours` with [d k] weights, and of `measured` as `each_neighbourhood` has
+        function: of `Neighbours` with [p k] weights, and of `measured` as `each_neighbourhood` has
             it.
-        near: one after the other, for some coordinates each.
+        near: the measurements near every point.
         measured: an array [m ...], or some, of all measurements.
     """
     return _of_groups(lambda rows, seen: function(rows[0], seen), near, (), measured)
 
 
 def _of_groups(
-    function: Callable[..., Any], near: tuple[Neighbours, ...], rows: tuple[Array, ...], seen: Any
+    function: Callable[..., Any], near: Neighbourhoods, rows: tuple[Array, ...], seen: Any
 ) -> Any:
-    """Return a function of the neighbours of many coordinates, with their rows, for all of them."""
+    """Return a function of the neighbours of many points, with their rows, for all of them."""
     found, start = [], 0
-    for group in near:
+    for group in near.groups:
         end = start + group.weights.shape[0]
         each = group._replace(halo=None), *(row[start:end] for row in rows)
         found.append(by_device(group.halo, function, each, seen))
@@ -104,8 +179,9 @@ class NeighbourLists(NamedTuple):
     """Who is near whom, as far as a radius reaches.
 
     Attributes:
-        measured: measurements near each coordinate [d k]; m fills up a list. With a halo those of
-            each device, and copies of the last coordinate's so that the devices divide them.
+        measured: measurements near each point of analysis [p k], of every time [T p k] where they
+            move; m fills up a list. With a halo those of each device, and copies of the last
+            point's so that the devices divide them.
         sample: some coordinates [s], all of a few, from which the number of coordinates near one is
             found in the mean.
         around: coordinates near each of those [s l]; d fills up a list.
@@ -113,7 +189,7 @@ class NeighbourLists(NamedTuple):
         halo: how coordinates are shared out over devices, None where they are not.
     """
 
-    measured: Int[Array, "d k"]
+    measured: Int[Array, "*T p k"]
     sample: Int[Array, " s"]
     around: Int[Array, "s l"]
     radius: Float[Array, ""]
@@ -125,49 +201,89 @@ class NeighbourLists(NamedTuple):
         return f"NeighbourLists(measured={getattr(self.measured, 'shape', None)}{halo})"
 
 
+class Reach(NamedTuple):
+    """How far lists reach.
+
+    Attributes:
+        radius: of the localisation.
+        distance: how far that reaches.
+        period: of every axis, infinite where it has none.
+        most: the longest list allowed, to which all are filled up; None for the longest found.
+    """
+
+    radius: float
+    distance: float
+    period: np.ndarray
+    most: int | None = None
+
+
 def neighbour_lists(
+    points: np.ndarray,
     state: np.ndarray,
-    measured: np.ndarray,
-    distance: float,
-    period: np.ndarray,
-    radius: float,
+    measured: list[np.ndarray],
+    m: int,
+    far: Reach,
     mesh: Mesh | None = None,
     axis: str = "",
 ) -> NeighbourLists | None:
     """Return the lists, or None where tables are cheaper and there are no devices to share.
 
     Args:
+        points: places of the analyses [p a].
         state: places of the coordinates [d a].
-        measured: places of the measurements [m a].
-        distance: how far the radius reaches.
-        period: of every axis, infinite where it has none.
-        radius: that of the localisation.
-        mesh: devices to share the coordinates out over, None for one.
+        measured: places of the measurements at every time, [m_t a] each; one where they stay.
+        m: their number, of the components of y.
+        far: how far lists reach.
+        mesh: devices to share the points out over, None for one.
         axis: of the mesh.
+
+    Raises:
+        ValueError: a list longer than allowed.
     """
-    near, halo = _nearest(state, measured, distance, period), None
-    if mesh is None and 2 * near.shape[1] > measured.shape[0]:
+    near, halo = _at_every_time(points, measured, m, far), None
+    if mesh is None and 2 * near.shape[2] > m:
         return None
-    d = state.shape[0]
-    sample = np.unique(np.linspace(0, d - 1, SAMPLED).astype(np.int32))
-    around = _nearest(state[sample], state, distance, period)
+    lists: Any = near if len(measured) > 1 else near[0]
     if mesh is not None:
-        near, halo = shared_out(near, measured.shape[0], mesh, axis)
-    near, sample, around = (jnp.asarray(indices) for indices in (near, sample, around))
-    return NeighbourLists(near, sample, around, jnp.asarray(radius), halo)
+        lists, halo = shared_out(near[0], m, mesh, axis)
+    sample = np.unique(np.linspace(0, len(state) - 1, SAMPLED).astype(np.int32))
+    around = _nearest(state[sample], state, far)
+    lists, sample, around = (jnp.asarray(indices) for indices in (lists, sample, around))
+    return NeighbourLists(lists, sample, around, jnp.asarray(far.radius), halo)
 
 
-def _nearest(
-    places: np.ndarray, others: np.ndarray, distance: float, period: np.ndarray
+def _at_every_time(
+    points: np.ndarray, measured: list[np.ndarray], m: int, far: Reach
 ) -> np.ndarray:
+    """Return the measurements near every point [T p k]; m fills up a list."""
+    found = [_nearest(points, others, far) for others in measured]
+    length = max(indices.shape[1] for indices in found)
+    if far.most is not None:
+        for k, indices in enumerate(found):
+            longest = int(np.max(np.sum(indices < len(measured[k]), axis=1)))
+            if longest > far.most:
+                when = f" at time {k}" if len(measured) > 1 else ""
+                raise ValueError(
+                    f"max_neighbours: expected at least {longest}, the measurements within reach "
+                    f"of one coordinate{when}, got {far.most} (try: a smaller radius)"
+                )
+        length = far.most
+    near = np.full((len(found), len(points), length), m, np.int32)
+    for k, indices in enumerate(found):
+        kept = indices[:, :length]
+        near[k, :, : kept.shape[1]] = np.where(kept == len(measured[k]), m, kept)
+    return near
+
+
+def _nearest(places: np.ndarray, others: np.ndarray, far: Reach) -> np.ndarray:
     """Return the indices of the others within a distance of every place, in order [p k]."""
     from scipy.spatial import KDTree  # JAX needs SciPy too; loading it takes a while
 
-    ring = np.where(np.isinf(period), 0, period)
+    ring = np.where(np.isinf(far.period), 0, far.period)
     wrap = np.where(ring > 0, ring, 1)
     places, others = (np.where(ring > 0, x % wrap % wrap, x) for x in (places, others))
     tree = KDTree(others, boxsize=ring)
-    distance *= 1 + 1e-5  # a rounding: beyond, weights are 0
+    distance = far.distance * (1 + 1e-5)  # a rounding: beyond, weights are 0
     counts = tree.query_ball_point(places, distance, return_length=True, workers=-1)
     length = -(-max(1, int(np.max(counts))) // STEP) * STEP
     _, indices = tree.query(places, k=length, distance_upper_bound=distance, workers=-1)

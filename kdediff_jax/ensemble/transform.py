@@ -24,7 +24,7 @@ import jax.numpy as jnp
 
 from .._typing import Array, Float, Scalar, like
 from ..numerics import Image, apply_gram, dot, safe_sqrt
-from .neighbours import Neighbours, each_neighbourhood
+from .neighbours import Neighbourhoods, Neighbours, each_coordinate, each_neighbourhood
 
 
 class Transformed(NamedTuple):
@@ -85,7 +85,7 @@ def local_transform(
     anomalies: Float[Array, "n d"],
     deviations: Float[Array, "n m"],
     innovation: Float[Array, " m"],
-    near: tuple[Neighbours, ...],
+    near: Neighbourhoods,
     noise: Float[Array, " m"],
     shares: Float[Array, " g"],
 ) -> tuple[Float[Array, "g n d"], Float[Array, " d"]]:
@@ -95,7 +95,7 @@ def local_transform(
         anomalies: of the members.
         deviations: of their predictions, 0 in missing components.
         innovation: y - mean prediction, 0 in missing components.
-        near: the measurements near every coordinate, and their weights.
+        near: the measurements near every point of analysis, and their weights.
         noise: variances of the measurements.
         shares: g, of the log-likelihood.
 
@@ -104,18 +104,31 @@ def local_transform(
     """
     both = jnp.concatenate([deviations, innovation[None]]).T  # [m n+1]
 
-    def column(near: Neighbours, anomaly: Array, seen: tuple) -> tuple[Array, Scalar]:
+    def moved_by(near: Neighbours, anomalies: Array, seen: tuple) -> tuple[Array, Scalar]:
         # the precision of every measurement is multiplied by its taper
         both, noise = seen
         scale = safe_sqrt(near.weights / near.of(noise))
         scaled = (near.of(both) * scale[:, None]).T
 
         def at(share: Scalar) -> tuple[Array, Scalar]:
-            increment, spread, freedom = transform(scaled[:-1], scaled[-1], anomaly[:, None], share)
-            return (spread + increment[None])[:, 0], freedom
+            increment, spread, freedom = transform(scaled[:-1], scaled[-1], anomalies, share)
+            return spread + increment[None], freedom
 
         moved, freedom = jax.vmap(at)(shares)
         return moved, freedom[0]
 
-    moved, freedom = each_neighbourhood(column, near, anomalies.T, measured=(both, noise))
-    return jnp.moveaxis(moved, 0, 2), freedom
+    seen = both, noise
+    if near.shared is None:
+        rows = anomalies.T[:, :, None]
+        moved, freedom = each_neighbourhood(moved_by, near, rows, measured=seen)
+    else:
+        # a transform is linear in the anomalies: that of the unit matrix is its matrix [n n]
+        unit = jnp.eye(anomalies.shape[0], dtype=anomalies.dtype)
+        moved, freedom = each_coordinate(
+            lambda near, seen: moved_by(near, unit, seen),
+            lambda found, column: (dot(found[0], column[:, None]), found[1]),
+            near,
+            anomalies.T,
+            measured=seen,
+        )
+    return jnp.moveaxis(moved[..., 0], 0, 2), freedom

@@ -10,7 +10,14 @@ from .arrays import (
 from .bisection import bisect, bisect_root
 from .layout import row_major
 from .linalg import cho_solve, cholesky, eigh, solve, solve_lower, triangular_root
-from .noise_covariance import as_matrix, covariance_in_units, masked_covariance, variances, whitened
+from .noise_covariance import (
+    as_matrix,
+    covariance_in_units,
+    masked_covariance,
+    mixed,
+    variances,
+    whitened,
+)
 from .rare import rarely
 from .regression import LinearFit, linear_fit
 from .roots import floored_root, root_of_rows, solve_positive
@@ -39,6 +46,7 @@ __all__ = [
     "linear_fit",
     "masked_covariance",
     "mean_squares",
+    "mixed",
     "rarely",
     "root_of_rows",
     "row_major",

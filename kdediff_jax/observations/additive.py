@@ -37,7 +37,11 @@ class AbstractAdditive(AbstractLikelihood):
 
     @abc.abstractmethod
     def covariance(self, m: int, dtype: jnp.dtype, t: Scalar) -> Float[Array, "m *m"]:
-        """Return R [m m], or its diagonal [m] where errors are independent."""
+        """Return R [m m], its diagonal [m] where errors are independent, or its blocks [b s s].
+
+        Blocks are those of s components each that follow each other, m = b s, independent of the
+        others.
+        """
 
 
 class AbstractAdditiveNoise(AbstractAdditive):

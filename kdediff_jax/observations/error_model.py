@@ -30,8 +30,8 @@ class ErrorModel(NamedTuple):
 
     Attributes:
         predict: members [n d] -> noise-free predictions h(x_i) [n m], in the units of y.
-        covariance: R of the noise, or its diagonal where errors are independent, or where a scheme
-            asks for no more.
+        covariance: R of the noise, its blocks [b s s], or its diagonal where errors are
+            independent, or where a scheme asks for no more.
         log_likelihood: (y, members) -> log p(y | x_i) [n], where the density is known and not
             Gaussian, else None.
         components: (y, members) -> log p(y_k | x_i) [n m], where the density of each component is
@@ -39,7 +39,8 @@ class ErrorModel(NamedTuple):
         additive: whether the noise is Gaussian with covariance R after all; only read where there
             is a density.
         regressed: whether h is a regression on the members, which is known among them only.
-        correlated: whether R is stated as a matrix: what lies off its diagonal is no chance.
+        correlated: whether R is stated as a matrix or as blocks: what lies off its diagonal is no
+            chance.
     """
 
     predict: Callable[[Float[Array, "n d"]], Float[Array, "n m"]]
@@ -128,15 +129,25 @@ def paired(
 def from_statement(
     observation: AbstractAdditive, forecast: Float[Array, "n d"], t: Scalar
 ) -> ErrorModel:
-    """Return h and R as the observation states them, and its density where it is not Gaussian."""
+    """Return h and R as the observation states them, and its density where it is not Gaussian.
+
+    Raises:
+        ValueError: an R of another shape.
+    """
 
     def mean(points: Array) -> Array:
         return over_members(observation, lambda o, x: o.mean(x, t))(points)
 
     m = jax.eval_shape(mean, forecast).shape[1]
     r = observation.covariance(m, forecast.dtype, t)
+    blocks = r.ndim == 3 and r.shape[1] == r.shape[2] and r.shape[0] * r.shape[1] == m
+    if r.shape not in ((m,), (m, m)) and not blocks:
+        raise ValueError(
+            f"observation: expected `covariance` to return shape ({m},), ({m}, {m}) or blocks "
+            f"(b, s, s) with b s = {m}, got {r.shape}"
+        )
     if observation.gaussian:
-        return ErrorModel(mean, r, correlated=r.ndim == 2)
+        return ErrorModel(mean, r, correlated=r.ndim > 1)
     if isinstance(observation, AbstractAdditiveNoise):
         return ErrorModel(mean, r, density(observation, t), _components(observation, t))
     return ErrorModel(mean, r, density(observation, t))

@@ -87,6 +87,18 @@ def test_lists_for_devices_need_positions_that_are_known():
         jax.eval_shape(lists, 1.0)
 
 
+def test_a_mesh_serves_an_analysis_at_every_coordinate():
+    devices = np.array([jax.local_devices()[0], jax.local_devices()[0]])
+    mesh = jax.sharding.Mesh(devices, ("coordinates",))
+    moving = kd.MovingNetwork([0.0], RING[None])
+    for settings, word in (
+        (dict(points=kd.AnalysisBlocks(4.0)), "points"),
+        ({}, "a MovingNetwork"),
+    ):
+        with pytest.raises(ValueError, match=f"mesh: expected an analysis at every .* got {word}"):
+            kd.Localisation(RING, RING if settings else moving, 1.0, mesh=mesh, **settings)
+
+
 def test_a_mesh_of_one_device_is_the_plain_program(key):
     x = jax.random.normal(key, (6, 60))
     observation = kd.GaussianObservation(kd.Identity(), 1.0)

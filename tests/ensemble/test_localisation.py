@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import kdediff_jax as kd
-from kdediff_jax.ensemble.localisation import gaspari_cohn
-from kdediff_jax.ensemble.neighbours import Neighbours, reach
+from kdediff_jax.ensemble.neighbours import Neighbourhoods, Neighbours, reach
+from kdediff_jax.ensemble.taper import gaspari_cohn
 
 
 def test_a_domain_may_be_periodic_along_one_axis_alone():
@@ -49,11 +49,13 @@ def test_among_state_is_the_taper_of_a_measurement_at_every_coordinate():
 
 def test_reach_is_that_of_measured_components_alone():
     taper = jnp.asarray([[1.0, 0.2], [0.3, 0.5]])
-    for near in (Neighbours(taper), Neighbours(taper[:, ::-1], jnp.asarray([[1, 0], [1, 0]]))):
+    for group in (Neighbours(taper), Neighbours(taper[:, ::-1], jnp.asarray([[1, 0], [1, 0]]))):
         for measured, wanted in (
             ([True, True], [1.0, 0.5]), ([False, True], [0.2, 0.5]), ([False, False], [0.0, 0.0])
         ):  # fmt: skip
-            np.testing.assert_allclose(reach((near,), jnp.asarray(measured)), wanted)
+            np.testing.assert_allclose(
+                reach(Neighbourhoods((group,)), jnp.asarray(measured)), wanted
+            )
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ PLACES = {
 def scattered_back(near, m):
     """Return lists of weights as one table."""
     tables = []
-    for group in near:
+    for group in near.groups:
         if group.indices is None:
             tables.append(np.asarray(group.weights))
             continue
@@ -132,7 +132,21 @@ def test_what_no_measurement_reaches_stays_as_it_is_and_is_counted(dtype, key, m
     assert int(fewer.num_unreached) == (RING > 2 * (10 / 3) ** 0.5).sum()
 
 
+@pytest.mark.parametrize("points", [None, kd.AnalysisBlocks(3.0), kd.AnalysisGrid(3.0)])
+@pytest.mark.parametrize("make", [kd.LETKF, kd.LEnKPF])
+def test_a_grid_that_does_not_match_the_state_is_named(key, make, points):
+    scheme = make(kd.Localisation(PLANE, PLANE[:60], 0.7, points=points))
+    observation = kd.GaussianObservation(kd.Select(range(60)), 1.0)
+    with pytest.raises(ValueError, match=r"positions of 181 coordinates and 60 .* got 180"):
+        scheme(key, jnp.zeros((4, 181)), jnp.zeros(60), observation)
+
+
 def test_bad_input_is_named():
+    for bad in (np.inf, -np.inf):
+        with pytest.raises(ValueError, match="positions: expected finite numbers, got measured"):
+            kd.Localisation([[0.0, 1.0]], [[0.0, bad]], 1.0)
+    with pytest.raises(TypeError, match="max_neighbours: expected an int"):
+        kd.Localisation([0.0], [0.0], 1.0, max_neighbours=2.0)
     with pytest.raises(ValueError, match="positions: expected finite numbers, got state"):
         kd.Localisation([0.0, np.nan], [0.0], 1.0)
     with pytest.raises(ValueError, match="max_radius: expected at least the radius"):

@@ -27,9 +27,9 @@ import jax.numpy as jnp
 from ... import kde
 from ..._checks import positive
 from ..._typing import Array, Bool, Float, Int, Key, Number, Scalar, like, tunable
+from ...ensemble.abstract_localisation import AbstractLocalisation, checked_localisation
 from ...ensemble.inflation import FieldSamplingInflation, Inflation, as_inflation, restore_spread
-from ...ensemble.localisation import Localisation, checked_localisation
-from ...ensemble.neighbours import Neighbours, each_neighbourhood, reach
+from ...ensemble.neighbours import Neighbourhoods, Neighbours, each_coordinate, reach
 from ...ensemble.rotation import rotate, unimodal
 from ...ensemble.transform import local_transform
 from ...numerics import dot
@@ -73,7 +73,7 @@ class LEnKPF(AbstractKalmanAnalysis):
         TypeError: a localisation of another kind.
     """
 
-    localisation: Localisation = eqx.field(converter=checked_localisation)
+    localisation: AbstractLocalisation = eqx.field(converter=checked_localisation)
     kalman_share: AbstractLikelihoodSplit = eqx.field(
         converter=as_split, kw_only=True, default=None
     )
@@ -104,9 +104,8 @@ class LEnKPF(AbstractKalmanAnalysis):
 
     def condition(self, key: Key, forecast: Predicted) -> Outcome:
         """Correct spread, move by every share, weigh, choose one, draw, rotate, inflate."""
-        d = forecast.members.shape[1]
         forecast = decorrelated(forecast)
-        near = self.localisation.near(d, forecast.y.shape[0], forecast.members.dtype)
+        near = self.localisation.around(forecast.anomalies, forecast.deviations, forecast.t)
         reached = reach(near, forecast.measured)  # 0 where no measurement reaches
         forecast = self.lost_neighbourhoods.widen(forecast, near)
         forecast = self.spread_correction(forecast, reached)
@@ -136,24 +135,25 @@ class LEnKPF(AbstractKalmanAnalysis):
         moved: Float[Array, "g n d"],
         densities: Float[Array, "m g n"],
         shares: Float[Array, " g"],
-        near: tuple[Neighbours, ...],
+        near: Neighbourhoods,
     ) -> Int[Array, ""]:
         """Compare the posteriors of all shares, and return the index of one for all coordinates."""
 
-        def compare(
-            near: Neighbours, members: Float[Array, "g n"], densities: Array
-        ) -> tuple[Array, Array]:
-            log_weights = local_weights(near, densities, 1 - shares, forecast.alive)
+        def weigh(near: Neighbours, densities: Array) -> Float[Array, "g n"]:
+            return local_log_densities(near, densities, 1 - shares)
+
+        def compare(found: Array, members: Float[Array, "g n"]) -> tuple[Array, Array]:
+            log_weights = _normalised(found, forecast.alive)
             features = coordinate_features(members[:, :, None], log_weights[:, None])
             return kde.effective_sample_size(log_weights), features
 
-        ess, features = each_neighbourhood(
-            compare, near, jnp.moveaxis(moved, 2, 0), measured=densities
+        ess, features = each_coordinate(
+            weigh, compare, near, jnp.moveaxis(moved, 2, 0), measured=densities
         )
         # the budget is for one coordinate, as its flow is its own: the mean over all of them
         spent = jnp.mean(_excess(ess, forecast), axis=0)
         # differences are judged by the noise of a neighbourhood: its size takes the place of d
-        size = self.localisation.neighbourhood_size(moved.shape[2], moved.dtype)
+        size = self.localisation.size_around(forecast.anomalies)
         estimates = jnp.moveaxis(features, 0, 1).reshape(shares.shape[0], -1)
         return self.kalman_share.choose(estimates, size * spent, spent)
 
@@ -163,30 +163,29 @@ class LEnKPF(AbstractKalmanAnalysis):
         members: Float[Array, "n d"],
         densities: Float[Array, "m n"],
         share: Scalar,
-        near: tuple[Neighbours, ...],
+        near: Neighbourhoods,
     ) -> tuple[Float[Array, "n d"], Float[Array, " d"]]:
         """Return the members, each coordinate moved to its weighted mixture, and its ESS."""
         n = members.shape[0]
 
-        def flow(
-            near: Neighbours, column: Float[Array, " n"], densities: Array
-        ) -> tuple[Array, Scalar]:
-            (log_weights,) = local_weights(
-                near, densities[:, None], 1 - share[None], forecast.alive
-            )
+        def weigh(near: Neighbours, densities: Array) -> Float[Array, "1 n"]:
+            return local_log_densities(near, densities[:, None], 1 - share[None])
+
+        def flow(found: Array, column: Float[Array, " n"]) -> tuple[Array, Scalar]:
+            (log_weights,) = _normalised(found, forecast.alive)
             ess = kde.effective_sample_size(log_weights)
             # in one dimension: each coordinate has a density of its own
             width = self.kernel_width(n, 1, 1 - ess / forecast.count)
             return marginal_flow(column, log_weights, width), ess
 
-        drawn, ess = each_neighbourhood(flow, near, members.T, measured=densities)
+        drawn, ess = each_coordinate(weigh, flow, near, members.T, measured=densities)
         return drawn.T, ess
 
 
 def local_moves(
     forecast: Predicted,
     measurement: Surrogate,
-    near: tuple[Neighbours, ...],
+    near: Neighbourhoods,
     shares: Float[Array, " g"],
 ) -> tuple[Float[Array, "g n d"], Float[Array, " d"]]:
     """Return the members after every Kalman share, and each coordinate's degrees of freedom.
@@ -194,7 +193,7 @@ def local_moves(
     Args:
         forecast: members and predictions.
         measurement: y and R as the gain sees them.
-        near: the measurements near every coordinate, and their weights.
+        near: the measurements near every point of analysis, and their weights.
         shares: g.
     """
     members, variances = forecast.members, measurement.noise
@@ -219,23 +218,27 @@ def relative_densities(forecast: Predicted, moved: Float[Array, "g n d"]) -> Flo
     return jnp.transpose(jax.vmap(of)(moved), (2, 0, 1))
 
 
-def local_weights(
-    near: Neighbours,
-    densities: Float[Array, "m g n"],
-    rest: Float[Array, " g"],
-    alive: Bool[Array, " n"],
+def local_log_densities(
+    near: Neighbours, densities: Float[Array, "m g n"], rest: Float[Array, " g"]
 ) -> Float[Array, "g n"]:
-    """Return the normalised log-weights of the members for one coordinate.
+    """Return the members' log-weights at one point, up to a constant.
+
+    They are linear in the taper: interpolated between points, they are those of an interpolated
+    taper.
 
     Args:
         near: the measurements near it, and their weights.
         densities: log p(y_k | x_i) of every measurement, for every share.
         rest: the part of the log-likelihood that each share leaves, 1 - g.
-        alive: members that take part.
     """
     listed = near.of(densities)
     total = dot(near.weights[None], listed.reshape(listed.shape[0], -1)).reshape(listed.shape[1:])
-    return jax.nn.log_softmax(jnp.where(alive[None], rest[:, None] * total, -jnp.inf), axis=1)
+    return rest[:, None] * total
+
+
+def _normalised(log_densities: Float[Array, "g n"], alive: Bool[Array, " n"]) -> Array:
+    """Return normalised log-weights, members that take no part switched off."""
+    return jax.nn.log_softmax(jnp.where(alive[None], log_densities, -jnp.inf), axis=1)
 
 
 def _excess(ess: Float[Array, "*d"], forecast: Predicted) -> Float[Array, "*d"]:

@@ -28,7 +28,12 @@ import jax.numpy as jnp
 
 from ..._checks import positive
 from ..._typing import Array, Bool, Float, Number, like, tunable
-from ...ensemble.neighbours import Neighbours, all_neighbourhoods, each_neighbourhood
+from ...ensemble.neighbours import (
+    Neighbourhoods,
+    Neighbours,
+    all_neighbourhoods,
+    each_coordinate,
+)
 from ...numerics import bisect_root, dot, rarely
 from ..predict import Predicted
 from .innovation import HALVINGS, Innovation, componentwise_innovation
@@ -64,12 +69,12 @@ class LostNeighbourhoods(eqx.Module):
         positive("largest_factor", self.largest_factor)
         positive("largest_increment", self.largest_increment, infinite=True)
 
-    def widen(self, forecast: Predicted, near: tuple[Neighbours, ...]) -> Predicted:
+    def widen(self, forecast: Predicted, near: Neighbourhoods) -> Predicted:
         """Return the forecast with lost neighbourhoods widened about their means.
 
         Args:
             forecast: to correct.
-            near: the measurements near every coordinate, and their weights.
+            near: the measurements near every point of analysis, and their weights.
         """
         if forecast.error_model.regressed:  # h is not known where the members would be moved
             return forecast
@@ -112,27 +117,33 @@ class LostNeighbourhoods(eqx.Module):
         self,
         forecast: Predicted,
         seen: Innovation,
-        near: tuple[Neighbours, ...],
-        lost: Bool[Array, " d"],
+        near: Neighbourhoods,
+        lost: Bool[Array, " p"],
     ) -> Float[Array, "n d"]:
         """Return the members, those of lost neighbourhoods widened where the witness agrees."""
         e, variance = forecast.mean_innovation, forecast.innovation_variance
         pull = (forecast.deviations * (e / variance)[None]).T
 
-        def along(near: Neighbours, anomaly: Float[Array, " n"], pull: Array) -> Array:
-            direction = dot(near.weights[None], near.of(pull))[0]
+        def direction_of(near: Neighbours, pull: Array) -> Float[Array, " n"]:
+            return dot(near.weights[None], near.of(pull))[0]
+
+        def along(direction: Array, anomaly: Float[Array, " n"]) -> Float[Array, " n"]:
             square = jnp.sum(direction**2)
             part = jnp.sum(direction * anomaly) / jnp.where(square > 0, square, 1)
             return jnp.where(square > 0, part, 0) * direction
 
-        anomalies = each_neighbourhood(along, near, forecast.anomalies.T, measured=pull).T
+        anomalies = each_coordinate(
+            direction_of, along, near, forecast.anomalies.T, measured=pull
+        ).T
         needed = all_neighbourhoods(self._credible_factor, near, seen)
-        asked = forecast.members + jnp.where(lost, needed - 1, 0)[None] * anomalies
+        more = near.at_coordinates(jnp.where(lost, needed - 1, 0))
+        asked = forecast.members + more[None] * anomalies
         gain = log_evidence(forecast._replace(members=asked)) - log_evidence(forecast)
         told = all_neighbourhoods(_weighted_sum, near, gain)
         agreed = lost & (told > jnp.log(like(told, self.odds)))
         taken = jnp.minimum(needed, like(needed, self.largest_factor))
-        return forecast.members + jnp.where(agreed, taken - 1, 0)[None] * anomalies
+        more = near.at_coordinates(jnp.where(agreed, taken - 1, 0))
+        return forecast.members + more[None] * anomalies
 
     def _credible_factor(self, near: Neighbours, seen: Innovation) -> Float[Array, " d"]:
         """Return the smallest factor of the anomalies for which D_j is credible."""

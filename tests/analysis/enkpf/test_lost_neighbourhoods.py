@@ -11,7 +11,7 @@ from stages import predicted
 
 import kdediff_jax as kd
 from kdediff_jax.analysis.enkpf.lost_neighbourhoods import LostNeighbourhoods
-from kdediff_jax.ensemble.localisation import gaspari_cohn
+from kdediff_jax.ensemble.taper import gaspari_cohn
 
 D, RADIUS, STD = 60, 2.0, 0.5
 PLACES = np.arange(float(D))
