@@ -59,7 +59,7 @@ class LostNeighbourhoods(eqx.Module):
 
     outlier_threshold: Number = tunable(10.0)
     odds: Number = tunable(20.0)
-    largest_factor: Number = tunable(1.5)
+    largest_factor: Number = tunable(3.0)
     largest_increment: Number = tunable(4.0)
 
     def __check_init__(self) -> None:

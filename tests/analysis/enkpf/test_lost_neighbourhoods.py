@@ -71,7 +71,7 @@ def by_loops(x, y, threshold, odds, largest):
 def test_widening_is_that_of_the_equations(x64, key):
     x, y = problem(key, jnp.float64)
     y = y.at[30].set(2.5)  # surprising by itself, not among its neighbours
-    expected, factors = by_loops(np.asarray(x), np.asarray(y), 10.0, 20.0, 1.5)
+    expected, factors = by_loops(np.asarray(x), np.asarray(y), 10.0, 20.0, 3.0)
     assert 5 <= (factors > 1).sum() < 15
     assert set(np.flatnonzero(factors > 1)) <= {*range(9), *range(56, 60)}
     np.testing.assert_allclose(widened(LostNeighbourhoods(), x, y)[0], expected, atol=1e-4)
@@ -119,7 +119,7 @@ def test_what_is_flat_around_all_members_is_lost_all_the_same(key):
     found = widened(LostNeighbourhoods(), x, y, arctan)[0]
     np.testing.assert_allclose(found.mean(axis=0), x.mean(axis=0), rtol=1e-5)
     ratio = found.std(axis=0) / x.std(axis=0)
-    assert (ratio > 1.03).all() and (ratio < 1.5001).all()
+    assert (ratio > 1.03).all() and (ratio < 3.001).all()
 
 
 def test_what_cannot_be_predicted_anew_is_not_widened(key):
