@@ -314,12 +314,10 @@ def find(name: str) -> Benchmark:
     Raises:
         ValueError: there is none; says which there are.
     """
-    found = [b for b in BENCHMARKS if b.name == name]
-    if not found:
-        raise ValueError(
-            f"no benchmark {name!r}; there are {', '.join(b.name for b in BENCHMARKS)}"
-        )
-    return found[0]
+    named = {b.name: b for b in BENCHMARKS}
+    if name not in named:
+        raise ValueError(f"no benchmark {name!r}; there are {', '.join(named)}")
+    return named[name]
 
 
 def listing() -> str:
@@ -333,8 +331,9 @@ def call(benchmark: Benchmark, arguments: list[str]) -> int:
     program, *rest = shlex.split(benchmark.command)
     start = [sys.executable] if program == "python" else [sys.executable, "-m", "kdediff_jax"]
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    environment = os.environ | {"PYTHONPATH": path}
-    return subprocess.call([*start, *rest, *arguments], cwd=ROOT, env=environment)
+    return subprocess.call(
+        [*start, *rest, *arguments], cwd=ROOT, env=os.environ | {"PYTHONPATH": path}
+    )
 
 
 def main(arguments: list[str]) -> int:
@@ -343,11 +342,10 @@ def main(arguments: list[str]) -> int:
         print(listing())
         return 0
     try:
-        benchmark = find(arguments[0])
+        return call(find(arguments[0]), arguments[1:])
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
-    return call(benchmark, arguments[1:])
 
 
 if __name__ == "__main__":

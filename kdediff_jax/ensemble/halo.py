@@ -24,6 +24,7 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from .._typing import Array, Int
+from .._words import counted
 
 
 class Halo(eqx.Module):
@@ -52,7 +53,7 @@ class Halo(eqx.Module):
 
     def __repr__(self) -> str:
         """Say how much is exchanged."""
-        return f"Halo({self.size} measurements beside {self.blocks[1]})"
+        return f"Halo({counted(self.size, 'measurement')} beside {self.blocks[1]})"
 
     def __call__(self, function: Callable[..., Any], rows: Any, measured: Any) -> Any:
         """Return a function of blocks of coordinates and of all measurements that they name.
