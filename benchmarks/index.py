@@ -112,7 +112,7 @@ BENCHMARKS = (
         "lost_neighbourhoods",
         "accuracy/lost_neighbourhoods.py",
         "Does a localised filter find a large field again where it is lost in places?",
-        "20 min (with --quick 1 min)",
+        "8 min (with --quick 1 min)",
         ("lost_neighbourhoods.json",),
         "Lost neighbourhoods",
     ),

@@ -1,13 +1,14 @@
 """Lorenz-96 through arctan, from members that know nothing: which part of a large field is lost.
 
-python benchmarks/accuracy/lost_neighbourhoods.py           writes its record (20 minutes)
+python benchmarks/accuracy/lost_neighbourhoods.py           writes its record (8 minutes)
 python benchmarks/accuracy/lost_neighbourhoods.py --quick   d = 400 alone, writes nothing
 
 `enff-l96` (arXiv 2508.13313): F = 8, steps of 0.01, arctan of every coordinate measured every 0.1
 with standard deviation 0.05, N = 20 members N(0, I), 80 analyses; published at d = 10^6: EnFF .172,
-EnSF .403. "half" measures every second coordinate, also twice as often. The filter is the untuned
-`LEnKPF`, radius 4, as it is and without what it does for lost neighbourhoods. A site is lost where
-the mean is off by more than 1 after the last analysis.
+EnSF .403. "half" measures every second coordinate, twice as often. "tanh" measures tanh of every
+coordinate, twice as often: nothing was chosen on it. The filter is the untuned `LEnKPF`, radius 4,
+as it is and without what it does for lost neighbourhoods. A site is lost where the mean is off by
+more than 1 after the last analysis.
 """
 
 from __future__ import annotations
@@ -28,33 +29,33 @@ MEMBERS, RADIUS, STD, CYCLES, SPIN_UP, STEP = 20, 4.0, 0.05, 80, 200, 0.01
 PUBLISHED = {"d": 1_000_000, "EnFF": 0.172, "EnSF": 0.403}
 # measured, interval, d, seeds, whether the filter without the widening is run too
 CASES = (
-    ("all", 0.1, 400, range(8), True),
-    ("half", 0.05, 400, range(8), True),
-    ("half", 0.1, 400, range(4), True),
+    ("all", 0.1, 400, range(6), True),
+    ("half", 0.05, 400, range(6), True),
+    ("tanh", 0.05, 1000, range(40, 46), True),
     ("all", 0.1, 10_000, range(1), True),
-    ("all", 0.1, 100_000, range(1), False),
 )
 QUICK = (("all", 0.1, 400, range(1), True),)
-EVERY = {"all": 1, "half": 2}
+EVERY = {"all": 1, "half": 2, "tanh": 1}
 
 
-class Arctan(eqx.Module):
-    """Arctan of some coordinates."""
+class Saturating(eqx.Module):
+    """Arctan or tanh of some coordinates."""
 
-    every: int = eqx.field(static=True)
+    measured: str = eqx.field(static=True)
 
     def __call__(self, x):
         """Return h(x)."""
-        return jnp.arctan(x[:: self.every])
+        function = jnp.tanh if self.measured == "tanh" else jnp.arctan
+        return function(x[:: EVERY[self.measured]])
 
 
-def twin(every, interval, d, seed):
+def twin(measured, interval, d, seed):
     """Return the models, truth, measurements, first members and the run's key."""
     model = kd.Lorenz96(interval=interval, substeps=round(interval / STEP))
     truth_key, member_key, run_key = jax.random.split(jax.random.key(seed), 3)
     start = 8 + jax.random.normal(truth_key, (d,))
     start = jax.lax.fori_loop(0, SPIN_UP, lambda _, x: model.step(truth_key, x, 0.0), start)
-    observation = kd.GaussianObservation(Arctan(every), STD)
+    observation = kd.GaussianObservation(Saturating(measured), STD)
     truth, ys = kd.twin_experiment(run_key, model, observation, start, CYCLES)
     members = jax.random.normal(member_key, (MEMBERS, d))
     return (model, observation), truth, ys, members, run_key
@@ -97,7 +98,7 @@ def main(quick):
     rows = []
     for measured, interval, d, seeds, both in QUICK if quick else CASES:
         for seed in seeds:
-            problem = twin(EVERY[measured], interval, d, seed)
+            problem = twin(measured, interval, d, seed)
             for label, scheme in filters(EVERY[measured], d, both).items():
                 row = {"measured": measured, "interval": interval, "d": d, "seed": seed}
                 rows.append(row | {"filter": label} | measure(scheme, problem))
