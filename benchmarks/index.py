@@ -119,8 +119,7 @@ BENCHMARKS = (
     Benchmark(
         "state_noise",
         "accuracy/state_noise.py",
-        "What do filters learn that can only simulate measurements, where noise depends on the "
-        "state?",
+        "What do filters learn that can only simulate, where noise depends on the state?",
         "10 min",
         ("state_noise.json",),
         "Noise that depends on the state",
@@ -161,8 +160,7 @@ BENCHMARKS = (
     Benchmark(
         "bandwidth_rules",
         "accuracy/bandwidth_rules.py",
-        "How good is the paper's kernel with bandwidths by rule, in scale-free units, with "
-        "replicates?",
+        "How good is the paper's kernel with bandwidths by rule, and with replicates?",
         "20 min",
         ("bandwidth_rules.json",),
         "The paper's kernel: tuned, scale-free, by rule",

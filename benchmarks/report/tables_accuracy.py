@@ -100,7 +100,8 @@ def lost_neighbourhoods(record):
         "Lost neighbourhoods",
         "Lorenz-96, arctan (or tanh, on which nothing was chosen) of the coordinates measured with "
         "standard deviation 0.05, 20 members N(0, I), 80 analyses (`enff-l96`), the untuned "
-        f"localised filter. Published with all measured, d = {theirs['d']:,}: EnFF {theirs['EnFF']}, EnSF {theirs['EnSF']}.",
+        f"localised filter. Published with all measured, d = {theirs['d']:,}: EnFF "
+        f"{theirs['EnFF']}, EnSF {theirs['EnSF']}.",
         tables.markdown_table(
             [*heads, "largest", "sites lost, %", "failed cycles", "CPU s a cycle"], lines
         ),
