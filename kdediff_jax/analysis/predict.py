@@ -94,10 +94,14 @@ class Predicted(NamedTuple):
         return jnp.where(measured, known - jnp.mean(self.predictions, axis=0), 0)
 
     @property
+    def prediction_variance(self) -> Float[Array, " m"]:
+        """P_hh of every component, 0 in missing components."""
+        return jnp.sum(self.deviations**2, axis=0) / (self.predictions.shape[0] - 1)
+
+    @property
     def innovation_variance(self) -> Float[Array, " m"]:
         """P_hh + R of every component: what the forecast expects of its squared innovation."""
-        n = self.predictions.shape[0]
-        return jnp.sum(self.deviations**2, axis=0) / (n - 1) + self.noise_variance
+        return self.prediction_variance + self.noise_variance
 
     @property
     def innovations(self) -> Float[Array, "n m"]:

@@ -78,7 +78,7 @@ class LostNeighbourhoods(eqx.Module):
         """
         if forecast.error_model.regressed:  # h is not known where the members would be moved
             return forecast
-        variance = forecast.innovation_variance - forecast.noise_variance
+        variance = forecast.prediction_variance
         seen = componentwise_innovation(forecast.mean_innovation, variance, forecast.noise_variance)
         seen = seen._replace(weights=forecast.measured.astype(variance.dtype))
         lost = all_neighbourhoods(self._surprised, near, seen)

@@ -121,9 +121,9 @@ class FieldSpreadCorrection(eqx.Module):
             reach: largest weight that a measurement has for each coordinate, 0 to 1: nothing is
                 known far from every measurement.
         """
-        deviations = forecast.deviations
-        variance = jnp.sum(deviations**2, axis=0) / (deviations.shape[0] - 1)
-        seen = componentwise_innovation(forecast.mean_innovation, variance, forecast.noise_variance)
+        seen = componentwise_innovation(
+            forecast.mean_innovation, forecast.prediction_variance, forecast.noise_variance
+        )
         sound = without_surprises(seen, forecast.measured, self.component_threshold)
         common = probable_factor(sound, self.log_spread_std, self.largest_factor)
         return forecast.at(inflate(forecast.members, 1 + reach[None] * (common - 1)))
