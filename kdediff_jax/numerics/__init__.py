@@ -7,7 +7,7 @@ from .arrays import (
     split_missing,
     standard_deviation,
 )
-from .bisection import bisect, bisect_root
+from .bisection import bisect, bisect_root, newton_root
 from .layout import row_major
 from .linalg import cho_solve, cholesky, eigh, solve, solve_lower, triangular_root
 from .noise_covariance import (
@@ -36,6 +36,7 @@ __all__ = [
     "binary_unit",
     "bisect",
     "bisect_root",
+    "newton_root",
     "centred",
     "cho_solve",
     "cholesky",

@@ -1,4 +1,4 @@
-"""Bisection of monotone conditions, inside compiled code."""
+"""Bisection of monotone conditions, and Newton's method in a bracket, inside compiled code."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from .._typing import Array, Float
+from .._typing import Array, Float, Scalar
 
 
 def bisect(
@@ -57,3 +57,48 @@ def bisect_root(
     inside = (residual(low) > 0) & (residual(high) < 0)
     step = value / lax.stop_gradient(jnp.where(inside, -slope, 1))
     return found + jnp.where(inside, step, 0)
+
+
+def newton_root(
+    residual: Callable[[Array], Array],
+    start: Float[Array, "*s"],
+    low: Float[Array, "*s"],
+    high: Float[Array, "*s"],
+    scale: Scalar,
+    most: int = 100,
+) -> Float[Array, "*s"]:
+    """Return where a falling function is zero; it has no derivative.
+
+    A step of Newton's that leaves the bracket, or is more than half of the one before the last, is
+    replaced by a bisection (Brent 1973, Section 4). Newton's error is squared by every step: one
+    below sqrt(eps) of the scale is the last. Rounds go on until every element is found.
+
+    Args:
+        residual: of points element by element.
+        start: where to begin, in the bracket.
+        low: where it is positive.
+        high: where it is negative.
+        scale: on which its slope changes.
+        most: rounds.
+    """
+    low, high, start, scale = lax.stop_gradient((low, high, start, scale))
+    eps = jnp.finfo(start.dtype).eps
+    last_step, last_half = eps**0.5 * scale, 2 * eps * (high - low)
+
+    def nearer(state: tuple) -> tuple:
+        count, x, low, high, moved, before, _ = state
+        value, slope = jax.jvp(residual, (x,), (jnp.ones_like(x),))
+        low, high = jnp.where(value > 0, x, low), jnp.where(value > 0, high, x)
+        there = x - value / jnp.minimum(slope, -jnp.finfo(x.dtype).tiny)
+        inside = (there >= low) & (there <= high) & (2 * jnp.abs(there - x) <= before)
+        there = jnp.where(inside, there, 0.5 * (low + high))
+        step = jnp.abs(there - x)
+        found = step <= jnp.where(inside, last_step, last_half)
+        return count + 1, there, low, high, step, moved, found
+
+    def unfinished(state: tuple) -> Array:
+        return (state[0] < most) & ~jnp.all(state[-1])
+
+    width = high - low
+    state = (jnp.zeros((), jnp.int32), start, low, high, width, 2 * width, start != start)
+    return lax.while_loop(unfinished, nearer, state)[1]

@@ -17,10 +17,9 @@ from jax import lax
 from .. import pairwise
 from .._typing import Array, Float, Scalar, like
 from ..bandwidths import moment_shrinkage
-from ..numerics import bisect
+from ..numerics import newton_root
 
 REACH = 8  # kernel widths beyond the outermost member, where Phi has fallen to rounding
-HALVINGS = 30  # to 1e-9 of the bracket
 
 
 def marginal_flow(
@@ -44,22 +43,18 @@ def marginal_flow(
     weights = jnp.exp(log_weights)
     # where each member stands among equal weights; it keeps that place among the weighted
     level = pairwise.gaussian_cdf(z, centres, jnp.full_like(z, 1 / z.shape[0]), h)
-    found = lax.stop_gradient(_quantile(level, z, centres, weights, h))
-    # the implicit function theorem: the value is the bisection's, the derivative Newton's
+    fixed = lax.stop_gradient((level, centres, weights, h))
+    ends = jnp.min(z) - REACH * h, jnp.max(z) + REACH * h
+    found = newton_root(
+        lambda points: fixed[0] - pairwise.gaussian_cdf(points, *fixed[1:]),
+        z,
+        *(jnp.broadcast_to(end, z.shape) for end in ends),
+        scale=h,
+    )
+    # the implicit function theorem: the derivative is that of a step of Newton's
     _, log_density = pairwise.softmax_shift(found[:, None], centres[:, None], log_weights, h)
     density = jnp.exp(log_density) / (h * math.sqrt(2 * math.pi))
     gap = level - pairwise.gaussian_cdf(found, centres, weights, h)
     step = gap / lax.stop_gradient(jnp.maximum(density, jnp.finfo(z.dtype).eps))
     moved = found + step - lax.stop_gradient(step)
     return jnp.where(constant, members, mean + std * moved)
-
-
-def _quantile(level: Array, z: Array, centres: Array, weights: Array, h: Array) -> Array:
-    """Return the points where the weighted distribution function has the levels given."""
-
-    def too_low(points: Array) -> Array:
-        return pairwise.gaussian_cdf(points, centres, weights, h) < level
-
-    bounds = jnp.min(z) - REACH * h, jnp.max(z) + REACH * h
-    low, high = bisect(too_low, *(jnp.broadcast_to(b, z.shape) for b in bounds), halvings=HALVINGS)
-    return 0.5 * (low + high)
