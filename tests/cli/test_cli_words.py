@@ -117,7 +117,7 @@ def test_costs_grow_with_the_work():
 def test_a_reproduction_takes_hours_and_a_quick_one_minutes():
     experiment, small = experiments.load("lorenz63-z"), Plan.quick()
     whole = costs.of_reproduction(experiment, Plan(), 2)
-    assert 1800 < whole < 36 * 3600  # the pages say half a day on two cores
+    assert 1800 < whole < 36 * 3600  # the pages say hours on two cores
     assert 20 < costs.of_reproduction(quickness.quick(experiment), small, 2) < 120
 
 
