@@ -257,8 +257,6 @@ class Localisation(AbstractLocalisation):
 
     def neighbourhood_size(self, d: int, dtype: jnp.dtype) -> Scalar:
         """Return how many coordinates are near one in the mean, each counted by its taper."""
-        if self.lists is None:
-            return jnp.mean(jnp.sum(self.among_state(d, dtype), axis=1))
         placed = jnp.mean(jnp.sum(self.among_sample(dtype)[1].weights, axis=1))
         weights = jnp.asarray(self.placeless, dtype)
         p, total = weights.shape[0], jnp.sum(weights)
@@ -269,10 +267,8 @@ class Localisation(AbstractLocalisation):
         """Return some coordinates that have a place, all of a few, and those near each of them."""
         state, lists = jnp.asarray(self.state), self.lists
         if lists is None:
-            weights = self._between(state, state, dtype)
-            return jnp.arange(state.shape[0]), Neighbours(weights)
-        near = _listed(self, state[lists.sample], state, lists.around, dtype)
-        return lists.sample, near
+            return jnp.arange(state.shape[0]), Neighbours(self._between(state, state, dtype))
+        return lists.sample, _listed(self, state[lists.sample], state, lists.around, dtype)
 
     def taper(
         self, d: int, m: int, dtype: jnp.dtype, t: Scalar | None = None
