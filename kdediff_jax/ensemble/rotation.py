@@ -27,7 +27,7 @@ from .._typing import Array, Float, Key, Scalar, like
 from ..numerics import centred, dot
 
 GAUSSIAN = 2 / (math.pi - 2)  # variance between its halves over that within them, 1.75
-LARGEST_BY_CHANCE = 4.2  # see `unimodal`
+LARGEST_BY_CHANCE = 3.1  # see `unimodal`
 
 
 def rotate(
@@ -75,7 +75,7 @@ def unimodal(
     So the ratio counts in units of what chance gives: with equal halves it is g^2 / (1 - g^2) of
     Geary's g = mean |x| / std (Geary 1935, Biometrika 27, 310), of variance (1 - 3 / pi) / N for a
     Gaussian, which gives its logarithm a standard deviation of 1.47 / N^{1/2}. One Gaussian
-    ensemble in a hundred, of 10 to 60 members, is above 1.75 exp(4.2 / (N - 3)^{1/2}).
+    ensemble in twenty, of 10 to 40 members, is above 1.75 exp(3.1 / (N - 3)^{1/2}).
 
     Args:
         members: of the analysis.

@@ -106,10 +106,10 @@ def test_a_negative_angle_is_named():
 
 @pytest.mark.parametrize("n", [10, 20, 40, 250])
 def test_few_members_of_one_mode_are_not_taken_for_two(dtype, n):
-    """One Gaussian ensemble in a hundred fades: 4 standard errors, and a half for the formula."""
+    """One Gaussian ensemble in twenty fades: 4 standard errors, and a fifth for the formula."""
     rng = np.random.default_rng(n)
     fades = unimodal(jnp.asarray(rng.normal(size=(n, 4000)), dtype), (3.0, 5.0)) < 1
-    assert jnp.mean(fades) < 0.015 + 4 * (0.01 / 4000) ** 0.5
+    assert jnp.mean(fades) < 0.06 + 4 * (0.05 / 4000) ** 0.5
     modes = np.sign(rng.normal(size=(n, 4000))) + 0.1 * rng.normal(size=(n, 4000))
     found = unimodal(jnp.asarray(modes, dtype), (3.0, 5.0))
     assert found.dtype == dtype and jnp.mean(found) < 0.01
