@@ -17,7 +17,6 @@ from .._checks import vector
 from .._typing import Array, Bool, Float, Key, Scalar
 from ..numerics import (
     LinearFit,
-    as_matrix,
     centred,
     masked_covariance,
     split_missing,
@@ -64,9 +63,9 @@ class Predicted(NamedTuple):
         return ~jnp.isnan(self.y)
 
     @property
-    def noise(self) -> Float[Array, "m m"]:
-        """R, with missing components cut off and given unit variance."""
-        return as_matrix(masked_covariance(self.error_model.covariance, self.measured))
+    def noise(self) -> Float[Array, "m *m"]:
+        """R in the form it has, with missing components cut off and given unit variance."""
+        return masked_covariance(self.error_model.covariance, self.measured)
 
     @property
     def noise_variance(self) -> Float[Array, " m"]:
@@ -75,7 +74,7 @@ class Predicted(NamedTuple):
 
     def whitened(self, rows: Float[Array, "n m"]) -> Float[Array, "n m"]:
         """Return rows L^{-T} with R = L L^T: errors become independent, of unit variance."""
-        return whitened(rows, masked_covariance(self.error_model.covariance, self.measured))
+        return whitened(rows, self.noise)
 
     @property
     def anomalies(self) -> Float[Array, "n d"]:

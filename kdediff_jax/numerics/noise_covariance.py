@@ -13,14 +13,14 @@ from .arrays import dot
 from .linalg import cholesky, solve_lower
 
 
-def as_matrix(covariance: Float[Array, "m *m"]) -> Float[Array, "m m"]:
-    """Return R as a matrix."""
-    if covariance.ndim == 3:
-        b, s, _ = covariance.shape
-        each = jnp.arange(b)
-        matrix = jnp.zeros((b, s, b, s), covariance.dtype).at[each, :, each].set(covariance)
-        return matrix.reshape(b * s, b * s)
-    return jnp.diag(covariance) if covariance.ndim == 1 else covariance
+def in_form_of(
+    covariance: Float[Array, "m *m"], variances: Float[Array, " m"]
+) -> Float[Array, "m *m"]:
+    """Return independent errors of some variances, in the form that a covariance has."""
+    if covariance.ndim == 1:
+        return variances
+    unit = jnp.eye(covariance.shape[-1], dtype=covariance.dtype)
+    return variances.reshape(covariance.shape[:-1])[..., None] * unit
 
 
 def variances(covariance: Float[Array, "m *m"]) -> Float[Array, " m"]:

@@ -13,7 +13,6 @@ import jax.numpy as jnp
 
 from ... import kde
 from ..._typing import Array, Float, Key, like
-from ...ensemble.covariance import whole_ensemble
 from ...ensemble.gains import degrees_of_freedom
 from ...ensemble.inflation import (
     Inflation,
@@ -157,6 +156,5 @@ class EnKPF(AbstractKalmanAnalysis):
         self, forecast: Predicted, measurement: Surrogate, drawn: Float[Array, "n d"]
     ) -> Float[Array, "n d"]:
         """Return the analysis with the spread that the rule of inflation gives it."""
-        signal = whole_ensemble(forecast.anomalies, forecast.deviations).signal[0]
-        freedom = degrees_of_freedom(signal, measurement.noise)
+        freedom = degrees_of_freedom(measurement.whitened(forecast.deviations))
         return restore_spread(self.inflation, forecast.members, drawn, freedom)

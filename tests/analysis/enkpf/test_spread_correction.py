@@ -21,7 +21,15 @@ from kdediff_jax.analysis.enkpf.innovation import (
 from kdediff_jax.analysis.enkpf.kalman_moves import LocalGain
 
 THRESHOLD = 4.0
-joint = jax.jit(joint_innovation)
+
+
+@jax.jit
+def joint(e, signal, noise):
+    """The innovation whose P_hh and R are given: by members that have that covariance."""
+    root = jnp.linalg.cholesky(noise)
+    rows = jnp.linalg.cholesky(signal + 1e-12 * jnp.trace(signal) * jnp.eye(e.shape[0])).T
+    deviations = (rows.shape[0] - 1) ** 0.5 * rows
+    return joint_innovation(*(jnp.linalg.solve(root, v.T).T for v in (e, deviations)))
 
 
 def judged(members, y, observation, rule=None):
@@ -85,7 +93,7 @@ def test_the_spread_is_corrected_over_cycles(key):
 
     @jax.jit
     def factors(e):
-        return jax.vmap(lambda e: probable_factor(joint_innovation(e, signal, noise), 0.3, 10.0))(e)
+        return jax.vmap(lambda e: probable_factor(joint(e, signal, noise), 0.3, 10.0))(e)
 
     found, sound = factors(draw), factors(draw * (1.25 / 2) ** 0.5)
     assert 1.05 < found.mean() < 2 and abs(sound.mean() - 1) < 0.02
