@@ -46,14 +46,14 @@ class EnKF(AbstractKalmanAnalysis):
 
     def condition(self, key: Key, forecast: Predicted) -> Outcome:
         """Move every member by the ensemble's own Kalman gain."""
-        n, m = forecast.predictions.shape
-        perturbation = centred_normals(key, n, m, forecast.y.dtype)
-        perturbation = jnp.where(forecast.measured[None], perturbation, 0)
-        pull = forecast.whitened(forecast.innovations) + perturbation
-        deviations = forecast.whitened(forecast.deviations)
-        step = kalman_step(whole_ensemble(forecast.anomalies, deviations), pull)
+        members, n = forecast.members, forecast.members.shape[0]
+        both = forecast.whitened(jnp.concatenate([forecast.deviations, forecast.innovations]))
+        deviations, innovations = both[:n], both[n:]
+        # in a missing component it meets deviations of 0, and has no effect
+        perturbation = centred_normals(key, n, both.shape[1], both.dtype)
+        covariances = whole_ensemble(forecast.anomalies, deviations)
+        step = kalman_step(covariances, innovations + perturbation)
         freedom = degrees_of_freedom(deviations)
-        members = forecast.members
         analysis = restore_spread(self.inflation, members, members + step, freedom)
         ess = like(analysis, n)
         return Outcome(analysis, jnp.mean(analysis, axis=0), ess, forecast.alive)

@@ -11,6 +11,8 @@ from .bisection import bisect, bisect_root, newton_root
 from .layout import row_major
 from .linalg import cho_solve, cholesky, eigh, solve, solve_lower, triangular_root
 from .noise_covariance import (
+    AbstractCovariance,
+    Covariance,
     covariance_in_units,
     in_form_of,
     masked_covariance,
@@ -27,6 +29,8 @@ from .spectral import Image, apply_gram, apply_spectral
 from .units import binary_unit, unit_of_spread
 
 __all__ = [
+    "AbstractCovariance",
+    "Covariance",
     "Image",
     "LinearFit",
     "Smooth",

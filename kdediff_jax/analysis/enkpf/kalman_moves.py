@@ -17,7 +17,7 @@ from ..._checks import positive
 from ..._typing import Array, Bool, Float, Key, Number, Scalar, like, tunable
 from ...ensemble.covariance import Covariances, neighbourhoods, whole_ensemble
 from ...ensemble.gains import centred_normals, kalman_step, secant
-from ...numerics import in_form_of, root_of_rows, safe_sqrt, solve_lower, whitened
+from ...numerics import Covariance, in_form_of, root_of_rows, safe_sqrt, solve_lower, whitened
 from ...observations.gaussian_surrogate import GaussianSurrogate
 from ..predict import Predicted
 
@@ -91,7 +91,7 @@ class Surrogate(NamedTuple):
     """
 
     y: Float[Array, " m"]
-    noise: Float[Array, "m *m"]
+    noise: Covariance
 
     def whitened(self, rows: Float[Array, "n m"]) -> Float[Array, "n m"]:
         """Return rows in which errors are independent, of unit variance."""
@@ -147,7 +147,7 @@ def kalman_moves(
     members, measured = forecast.members, forecast.measured
     gains = gain(forecast.anomalies, measurement.whitened(forecast.deviations))
     innovations = measurement.whitened(forecast._replace(y=measurement.y).innovations)
-    perturbation = centred_normals(key, *innovations.shape, innovations.dtype)
+    perturbation = centred_normals(key, *forecast.predictions.shape, members.dtype)
     perturbation = jnp.where(measured[None], perturbation, 0)
 
     def at(share: Array) -> Float[Array, "n d"]:

@@ -33,7 +33,7 @@ from jax import lax
 from ..._checks import positive
 from ..._typing import Array, Bool, Float, Number, Scalar, like, tunable
 from ...ensemble.gaussian_update import misfit_rows
-from ...numerics import dot, eigh, safe_sqrt, split_missing, whitened
+from ...numerics import Covariance, dot, eigh, safe_sqrt, split_missing, whitened
 from ..predict import Predicted
 
 
@@ -78,7 +78,7 @@ class ModeMasses(eqx.Module):
         log_weights: Float[Array, " n"],
         forecast: Predicted,
         y: Float[Array, " m"],
-        noise: Float[Array, "m *m"],
+        noise: Covariance,
     ) -> Float[Array, " n"]:
         """Return the log-weights, the masses of two separate modes changed no more than is known.
 
@@ -145,7 +145,7 @@ def clusters(points: Float[Array, "n d"], weights: Float[Array, " n"], iteration
 
 
 def _log_ratio(
-    equal: Array, first: Array, predictions: Array, y: Array, noise: Array
+    equal: Array, first: Array, predictions: Array, y: Array, noise: Covariance
 ) -> Float[Array, ""]:
     """Return the Gaussian log-likelihood of the first cluster less that of the other."""
     known, measured = split_missing(y)
