@@ -145,9 +145,10 @@ def kalman_moves(
         gain: whose neighbourhoods give the gains.
     """
     members, measured = forecast.members, forecast.measured
+    n, m = forecast.predictions.shape
     gains = gain(forecast.anomalies, measurement.whitened(forecast.deviations))
     innovations = measurement.whitened(forecast._replace(y=measurement.y).innovations)
-    perturbation = centred_normals(key, *forecast.predictions.shape, members.dtype)
+    perturbation = centred_normals(key, n, m, members.dtype)
     perturbation = jnp.where(measured[None], perturbation, 0)
 
     def at(share: Array) -> Float[Array, "n d"]:

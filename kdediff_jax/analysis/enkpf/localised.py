@@ -196,15 +196,10 @@ def local_moves(
         near: the measurements near every point of analysis, and their weights.
         shares: g.
     """
-    members = forecast.members
+    members, noise = forecast.members, variances(measurement.noise)
     innovation = forecast._replace(y=measurement.y).mean_innovation
     moved, freedom = local_transform(
-        forecast.anomalies,
-        forecast.deviations,
-        innovation,
-        near,
-        variances(measurement.noise),
-        shares,
+        forecast.anomalies, forecast.deviations, innovation, near, noise, shares
     )
     return jnp.mean(members, axis=0)[None, None] + moved, freedom
 
