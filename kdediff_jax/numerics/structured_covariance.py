@@ -140,7 +140,7 @@ def covariance_of_operator(
         raise ValueError(
             "observation: expected `covariance` to return an operator with the tag "
             "`lineax.positive_semidefinite_tag` (or one that is diagonal, tridiagonal or a matrix),"
-            f" got {type(operator).__name__} without"
+            f" got {type(operator).__name__} without it; `lineax.TaggedLinearOperator` adds it"
         )
     one = jnp.ones(m, dtype)
     return Solvable(operator, _diagonal(operator, m, dtype), one, jnp.ones(m, bool))

@@ -105,12 +105,17 @@ def test_joint_innovation_knows_correlations_and_leaves_missing_components_out(x
     a, b = rng.normal(size=(3, 6)), rng.normal(size=(6, 6))
     e = 3 * rng.normal(size=6)
     measured = np.arange(6) < 5
-    both = np.outer(measured, measured)
-    signal, noise = np.where(both, a.T @ a, 0), np.where(both, b @ b.T, 0) + np.diag(1.0 - measured)
-    seen = joint(*map(jnp.asarray, (np.where(measured, e, 0), signal, noise)))
-    total = jnp.sum(seen.weights * seen.squares / (1 + seen.values))
-    expected = e[:5] @ np.linalg.solve((signal + noise)[:5, :5], e[:5])
-    np.testing.assert_allclose(total, expected, rtol=1e-9)
+    noise = np.where(np.outer(measured, measured), b @ b.T, 0) + np.diag(1.0 - measured)
+    root = np.linalg.cholesky(noise)
+    rows = np.where(measured, np.concatenate([a - a.mean(axis=0), e[None]]), 0)
+    white = jnp.asarray(np.linalg.solve(root, rows.T).T)
+    seen = jax.jit(joint_innovation)(white[-1], white[:-1])
+    signal = np.cov(a.T)
+    assert seen.values.shape == (4,)  # the span of three members and the innovation
+    for factor in (0.3, 1.0, 30.0):
+        total = jnp.sum(seen.weights * seen.squares / (1 + factor * seen.values))
+        expected = e[:5] @ np.linalg.solve((factor * signal + noise)[:5, :5], e[:5])
+        np.testing.assert_allclose(total, expected, rtol=1e-9)
 
 
 def test_a_sound_spread_is_credible_as_it_is(x64):
