@@ -114,15 +114,19 @@ class Solvable(AbstractCovariance):
         return jnp.where(found.result == lineax.RESULTS.successful, found.value, jnp.nan)
 
 
-def covariance_of_operator(
-    operator: lineax.AbstractLinearOperator, m: int, dtype: jnp.dtype
-) -> Array | AbstractCovariance:
+def covariance_of_operator(operator: Any, m: int, dtype: jnp.dtype) -> Array | AbstractCovariance:
     """Return R in the simplest form that an operator allows.
 
     Raises:
         ValueError: an operator on anything but vectors of m numbers, or one of which neither a
             factor nor the tag of a positive semidefinite operator is known.
+        TypeError: no operator.
     """
+    if not isinstance(operator, lineax.AbstractLinearOperator):
+        raise TypeError(
+            "observation: expected `covariance` to return an array or a `lineax` operator, got "
+            f"{type(operator).__name__}"
+        )
     spaces = operator.in_structure(), operator.out_structure()
     if any(getattr(space, "shape", None) != (m,) for space in spaces):
         raise ValueError(

@@ -171,8 +171,8 @@ def _stated_covariance(
     blocks = r.ndim == 3 and r.shape[1] == r.shape[2] and r.shape[0] * r.shape[1] == m
     if r.shape not in ((m,), (m, m)) and not blocks:
         raise ValueError(
-            f"observation: expected `covariance` to return shape ({m},), ({m}, {m}), blocks "
-            f"(b, s, s) with b s = {m} or a `lineax` operator, got {r.shape}"
+            f"observation: expected `covariance` to return shape ({m},), ({m}, {m}), a `lineax` "
+            f"operator, or blocks (b, s, s) with b s = {m}, got {r.shape}"
         )
     return jnp.asarray(r)
 

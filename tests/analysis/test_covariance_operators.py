@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import lineax
 import numpy as np
 import pytest
-from schemes import quick
+from schemes import SCHEMES, first_of_each_class, problem, quick, size
 from stages import with_two_long_axes
 
 import kdediff_jax as kd
@@ -154,13 +154,32 @@ def test_what_cannot_be_used_is_named(key):
     cases = [
         (kd.EnKPF(), products, "with a factor for EnKPF.* EnKF and ETKF take it"),
         (kd.LETKF(where), products, "a scheme localises .* blocks"),
-        (kd.LEnKPF(where), OPERATORS["tridiagonal"][0](), "a scheme localises .* blocks"),
         (kd.EnKF(), untagged, "with the tag `lineax.positive_semidefinite_tag`"),
         (kd.ETKF(), lineax.IdentityLinearOperator(space(3)), r"vectors of shape \(12,\)"),
     ]
     for scheme, r, message in cases:
         with pytest.raises(ValueError, match=message):
             scheme(key, x, y, Stated(kd.Linear(H), 1.0, r))
+    with pytest.raises(TypeError, match="to return an array or a `lineax` operator, got list"):
+        kd.ETKF()(key, x, y, Stated(kd.Linear(H), 1.0, [1.0]))
+
+
+@pytest.mark.parametrize("name", first_of_each_class())
+def test_every_scheme_takes_a_tridiagonal_operator_or_says_what_it_takes(name, key):
+    p, (d, m) = problem(name), size(name)
+    beside = 0.2 * jnp.ones(m - 1)
+    r = lineax.TridiagonalLinearOperator(jnp.ones(m), beside, beside)
+    scheme, observation = SCHEMES[name].build(p), Stated(kd.Linear(p.matrix), 1.0, r)
+
+    def call(x):
+        return scheme(key, x, jnp.zeros(m), observation)[0]
+
+    x = jax.ShapeDtypeStruct((5, d), jnp.dtype("float32"))
+    if SCHEMES[name].localised:
+        with pytest.raises(ValueError, match=r"a scheme localises .* blocks"):
+            jax.eval_shape(call, x)
+    else:
+        assert jax.eval_shape(call, x).shape == (5, d)
 
 
 def test_gradients_are_those_of_the_matrix(x64, key):
