@@ -143,6 +143,28 @@ def test_no_matrix_of_all_components_is_formed(key):
         assert not with_two_long_axes(jax.make_jaxpr(run)(x), m)
 
 
+def test_products_converge_in_single_precision(key):
+    """Many components, whose solution float32 knows to few digits."""
+    m, n = 2000, 6
+    place = np.abs(np.arange(50)[:, None] - np.arange(50))
+    one = np.exp(-place / 2.0)  # condition 15, of the product of two 240
+
+    def product(v):
+        k = jnp.asarray(one, v.dtype)
+        return jnp.ravel(k[:40, :40] @ v.reshape(40, 50) @ k)
+
+    tags = PSD, lineax.unit_diagonal_tag
+    r = lineax.FunctionLinearOperator(product, space(m, "float32"), tags)
+    rows = np.random.default_rng(1).normal(size=(n, m))
+    white = quick(lambda rows: whitened(rows, covariance_of_operator(r, m, rows.dtype)))(
+        jnp.asarray(rows, "float32")
+    )
+    left, right = np.linalg.inv(one[:40, :40]), np.linalg.inv(one)
+    solved = np.stack([np.ravel(left @ row.reshape(40, 50) @ right) for row in rows])
+    expected = rows @ solved.T
+    np.testing.assert_allclose(white @ white.T, expected, atol=1e-4 * np.max(expected))
+
+
 def test_what_is_not_definite_is_a_failure_and_not_an_answer(key):
     operator = lineax.FunctionLinearOperator(lambda x: -x, space(dtype="float32"), PSD)
     x = jax.random.normal(key, (5, 3))
