@@ -107,7 +107,8 @@ class LEnKPF(AbstractKalmanAnalysis):
         forecast = decorrelated(forecast)
         near = self.localisation.around(forecast.anomalies, forecast.deviations, forecast.t)
         reached = reach(near, forecast.measured)  # 0 where no measurement reaches
-        forecast = self.lost_neighbourhoods.widen(forecast, near)
+        forecast, lost = self.lost_neighbourhoods.widen(forecast, near)
+        before = forecast.members
         forecast = self.spread_correction(forecast, reached)
         measurement = local_surrogate(forecast, self.gaussian_surrogate)
         shares = like(forecast.members, self.kalman_share.shares)
@@ -121,6 +122,7 @@ class LEnKPF(AbstractKalmanAnalysis):
         drawn = rotate(key, drawn, like(drawn, self.rotation_angle) * turned)
         excess = _excess(ess, forecast)
         wider = restore_spread(self.inflation, forecast.members, drawn, freedom, excess)
+        wider = self.lost_neighbourhoods.spread_kept(wider, before, lost)
         return Outcome(
             jnp.where(reached[None] > 0, wider, drawn),
             jnp.mean(drawn, axis=0),

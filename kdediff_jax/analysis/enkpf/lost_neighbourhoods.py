@@ -11,8 +11,10 @@ Its densities are those of the noise, and h is asked anew: far beyond what satur
 gained.
 
 That f can be in the thousands where h is flat around all members. So it is only asked, and the
-members are widened by a small factor: cycle after cycle that reaches any distance, and a forecast
-that is lost no longer ends it. They are widened along v_ij = sum_k rho_jk e_k (h_k(x_i) - mean h_k)
+members are widened by a small factor: cycle after cycle that reaches any distance. It would not if
+the analysis took it away again: its spread is what a measurement leaves of a forecast that can
+explain it, and here none does. So a lost neighbourhood keeps the spread of its forecast, in the
+manner of a relaxation to it (Whitaker and Hamill 2012). They are widened along v_ij = sum_k rho_jk e_k (h_k(x_i) - mean h_k)
 / (P_kk + R_k) alone, the direction in which the measurements near j pull: of what they say nothing
 of, they do not say that it is wrong.
 
@@ -28,13 +30,14 @@ import jax.numpy as jnp
 
 from ..._checks import positive
 from ..._typing import Array, Bool, Float, Number, like, tunable
+from ...ensemble.inflation import inflate
 from ...ensemble.neighbours import (
     Neighbourhoods,
     Neighbours,
     all_neighbourhoods,
     each_coordinate,
 )
-from ...numerics import bisect_root, dot, rarely
+from ...numerics import bisect_root, dot, rarely, safe_sqrt
 from ..predict import Predicted
 from .innovation import HALVINGS, Innovation, componentwise_innovation
 from .spread_correction import log_evidence
@@ -59,7 +62,7 @@ class LostNeighbourhoods(eqx.Module):
 
     outlier_threshold: Number = tunable(10.0)
     odds: Number = tunable(20.0)
-    largest_factor: Number = tunable(3.0)
+    largest_factor: Number = tunable(1.5)
     largest_increment: Number = tunable(4.0)
 
     def __check_init__(self) -> None:
@@ -69,28 +72,50 @@ class LostNeighbourhoods(eqx.Module):
         positive("largest_factor", self.largest_factor)
         positive("largest_increment", self.largest_increment, infinite=True)
 
-    def widen(self, forecast: Predicted, near: Neighbourhoods) -> Predicted:
-        """Return the forecast with lost neighbourhoods widened about their means.
+    def widen(
+        self, forecast: Predicted, near: Neighbourhoods
+    ) -> tuple[Predicted, Float[Array, " d"]]:
+        """Return the forecast, lost neighbourhoods widened about their means, and where they are.
+
+        That is 1 for coordinates whose neighbourhood is lost, else 0.
 
         Args:
             forecast: to correct.
             near: the measurements near every point of analysis, and their weights.
         """
         if forecast.error_model.regressed:  # h is not known where the members would be moved
-            return forecast
+            return forecast, jnp.zeros_like(forecast.members[0])
         variance = forecast.prediction_variance
         seen = componentwise_innovation(forecast.mean_innovation, variance, forecast.noise_variance)
         seen = seen._replace(weights=forecast.measured.astype(variance.dtype))
         lost = all_neighbourhoods(self._surprised, near, seen)
 
-        def widened() -> tuple[Array, Array]:
-            members = self._widened(forecast, seen, near, lost)
-            return members, forecast.error_model.predict(members)
+        def widened() -> tuple[Array, Array, Array]:
+            members, where = self._widened(forecast, seen, near, lost)
+            return members, forecast.error_model.predict(members), where
 
-        members, predictions = rarely(
-            jnp.any(lost), widened, lambda: (forecast.members, forecast.predictions)
-        )
-        return forecast._replace(members=members, predictions=predictions)
+        def as_they_are() -> tuple[Array, Array, Array]:
+            return forecast.members, forecast.predictions, jnp.zeros_like(forecast.members[0])
+
+        members, predictions, where = rarely(jnp.any(lost), widened, as_they_are)
+        return forecast._replace(members=members, predictions=predictions), where
+
+    def spread_kept(
+        self,
+        analysis: Float[Array, "n d"],
+        forecast: Float[Array, "n d"],
+        where: Float[Array, " d"],
+    ) -> Float[Array, "n d"]:
+        """Return the analysis, with the spread of the widened forecast where it was lost.
+
+        Args:
+            analysis: members.
+            forecast: the same before the measurement.
+            where: from `widen`.
+        """
+        before, after = (safe_sqrt(jnp.var(x, axis=0)) for x in (forecast, analysis))
+        ratio = jnp.where(after > 0, before / jnp.where(after > 0, after, 1), 1)
+        return inflate(analysis, (1 + where * (jnp.maximum(ratio, 1) - 1))[None])
 
     def bounded(
         self, moved: Float[Array, "g n d"], members: Float[Array, "n d"]
@@ -119,8 +144,8 @@ class LostNeighbourhoods(eqx.Module):
         seen: Innovation,
         near: Neighbourhoods,
         lost: Bool[Array, " p"],
-    ) -> Float[Array, "n d"]:
-        """Return the members, those of lost neighbourhoods widened where the witness agrees."""
+    ) -> tuple[Float[Array, "n d"], Float[Array, " d"]]:
+        """Return the members, widened where the witness agrees, and where that is."""
         e, variance = forecast.mean_innovation, forecast.innovation_variance
         pull = (forecast.deviations * (e / variance)[None]).T
 
@@ -142,8 +167,10 @@ class LostNeighbourhoods(eqx.Module):
         told = all_neighbourhoods(_weighted_sum, near, gain)
         agreed = lost & (told > jnp.log(like(told, self.odds)))
         taken = jnp.minimum(needed, like(needed, self.largest_factor))
-        more = near.at_coordinates(jnp.where(agreed, taken - 1, 0))
-        return forecast.members + more[None] * anomalies
+        more, where = (
+            near.at_coordinates(jnp.where(agreed, value, 0)) for value in (taken - 1, 1.0)
+        )
+        return forecast.members + more[None] * anomalies, where.astype(more.dtype)
 
     def _credible_factor(self, near: Neighbours, seen: Innovation) -> Float[Array, " d"]:
         """Return the smallest factor of the anomalies for which D_j is credible."""
