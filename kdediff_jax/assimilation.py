@@ -125,7 +125,8 @@ def _step(
     # while tracing: once a program is compiled it costs nothing, and what is refused has none
     refuse_mutable(*modules)
     member_keys, key = keys_of_cycle(state)
-    forecast = received(state, forecast_of(state, member_keys, modules[0], stride, bound))
+    forecast = forecast_of(state, member_keys, modules[0], stride, bound)
+    forecast = received(state, forecast, getattr(modules[2], "localised", False))
     return analysed(state, key, forecast, modules[0].interval, modules[1:], y, stride)
 
 

@@ -45,9 +45,11 @@ class Received(NamedTuple):
     lost: Int[Array, ""]
 
 
-def received(state: FilterState, forecast: Float[Array, "n d"]) -> Received:
+def received(
+    state: FilterState, forecast: Float[Array, "n d"], localised: bool = False
+) -> Received:
     """Return the forecast, or the reserve in its place, see `kdediff_jax.recovery`."""
-    return Received(*restarted(forecast, state.reserve))
+    return Received(*restarted(forecast, state.reserve, localised))
 
 
 def analysed(

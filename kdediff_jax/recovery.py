@@ -6,6 +6,10 @@ from. So a run keeps a reserve of N members: first the initial ensemble; every f
 puts in the next of its members for the oldest. The cycles on the way to a loss, which report
 nothing unusual, are few of the last 5 N, and what they put in is found by its distance from the
 rest when the reserve is needed.
+
+A localised filter loses places, not members: one in which no two members are finite must not cost
+it a field. There the reserve takes the members' place, also around it, where they are finite but
+on their way: far from all that the run has been.
 """
 
 from __future__ import annotations
@@ -14,16 +18,17 @@ import jax.numpy as jnp
 from jax import lax
 
 from ._typing import Array, Bool, Float, Int
-from .analysis.members import far_members, replace_dead
+from .analysis.members import far_members, far_values, percentiles, replace_dead
 from .analysis.outcome import AnalysisInfo
 from .numerics import rarely
 
 EVERY = 5  # cycles; a loss takes a few, and must not fill more than the tails of the reserve
 FAR = 5.0  # halves of the distance between the 15th and the 85th percentile
+ON_THE_WAY = 30.0  # the same; of members around a place that is lost
 
 
 def restarted(
-    forecast: Float[Array, "n d"], reserve: Float[Array, "n d"]
+    forecast: Float[Array, "n d"], reserve: Float[Array, "n d"], localised: bool = False
 ) -> tuple[Float[Array, "n d"], Int[Array, ""]]:
     """Return the forecast, or the reserve where fewer than two members are left.
 
@@ -32,7 +37,16 @@ def restarted(
     Args:
         forecast: members as the model returned them.
         reserve: of the run, see `replenished`.
+        localised: whether places are restarted by themselves, see `AbstractAnalysis`.
     """
+    if localised:
+        left = jnp.sum(jnp.isfinite(forecast), axis=0, dtype=jnp.int32)
+        gone = forecast.shape[0] - jnp.min(left)
+        lost = jnp.where(jnp.any(left < 2), gone, 0)
+        places = rarely(
+            lost > 0, lambda: _places_restarted(forecast, reserve, left), lambda: forecast
+        )
+        return places, lost
 
     def looked_at() -> tuple[Array, Array]:
         n = forecast.shape[0]
@@ -43,6 +57,20 @@ def restarted(
     # where fewer than two are left one of the first two is gone
     suspicious = ~jnp.all(jnp.isfinite(forecast[:2]))
     return rarely(suspicious, looked_at, lambda: (forecast, jnp.int32(0)))
+
+
+def _places_restarted(
+    forecast: Float[Array, "n d"], reserve: Float[Array, "n d"], left: Int[Array, " d"]
+) -> Float[Array, "n d"]:
+    """Return the forecast, and the reserve where few members are left or are on their way."""
+    finite = jnp.isfinite(reserve)
+    sound = finite & ~far_values(reserve, finite, jnp.asarray(FAR, reserve.dtype))
+    start = replace_dead(reserve, sound)
+    low, middle, high = percentiles(start, jnp.ones(start.shape, bool))
+    scale = 0.5 * high - 0.5 * low
+    distance = jnp.abs(forecast - middle[None])
+    gone = jnp.any(distance > ON_THE_WAY * scale[None], axis=0) | (left < 2)
+    return jnp.where(gone[None], start, forecast)
 
 
 def credible(reserve: Float[Array, "n d"]) -> Float[Array, "n d"]:

@@ -33,9 +33,12 @@ class AbstractAnalysis(eqx.Module):
 
     Attributes:
         safeguards: who may take part, and what goes on after a failure.
+        localised: whether every coordinate has an analysis of its own: the scheme can do without
+            some coordinates of a member, and a failure in one place stays there.
     """
 
     safeguards: Safeguards = eqx.field(kw_only=True, default_factory=Safeguards)
+    localised: ClassVar[bool] = False
 
     def __repr__(self) -> str:
         return printed(self)
@@ -94,9 +97,9 @@ class AbstractAnalysis(eqx.Module):
         observation: AbstractObservation,
         t: Scalar,
     ) -> tuple[Float[Array, "n d"], AnalysisInfo]:
-        members, alive = self.safeguards.admit(forecast)
+        members, alive = self.safeguards.admit(forecast, self.localised)
         outcome = self.analyse(key, members, alive, _finite_or_missing(y), observation, t)
-        return self.safeguards.settle(forecast, members, y, outcome)
+        return self.safeguards.settle(forecast, members, y, outcome, self.localised)
 
 
 class AbstractPairedAnalysis(AbstractAnalysis):
@@ -153,9 +156,9 @@ class AbstractPairedAnalysis(AbstractAnalysis):
         simulated: Float[Array, "n m"],
         y: Float[Array, " m"],
     ) -> tuple[Float[Array, "n d"], AnalysisInfo]:
-        members, alive = self.safeguards.admit(forecast)
+        members, alive = self.safeguards.admit(forecast, self.localised)
         outcome = self.analyse_pairs(key, members, alive, simulated, _finite_or_missing(y))
-        return self.safeguards.settle(forecast, members, y, outcome)
+        return self.safeguards.settle(forecast, members, y, outcome, self.localised)
 
 
 class AbstractKalmanAnalysis(AbstractPairedAnalysis):

@@ -52,6 +52,7 @@ class LETKF(AbstractKalmanAnalysis):
     rotation_angle: Number = tunable(0.0, kw_only=True)
     noise: AbstractNoise = eqx.field(converter=as_noise, kw_only=True, default_factory=AutoNoise)
     independent: ClassVar[bool] = True
+    localised: ClassVar[bool] = True
 
     def __check_init__(self) -> None:
         """Check the angle."""

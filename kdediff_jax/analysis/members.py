@@ -6,7 +6,11 @@ covariance. Both are replaced by stand-ins and marked; no later stage meets one.
 
 "Far" is measured in each coordinate by what few bad members cannot move: the median, and half of
 the distance between the 15th and the 85th percentile, 1.04 standard deviations of a Gaussian. Bad
-members are found up to 15 in a hundred on either side.
+Bad members are found up to 15 in a hundred on either side.
+
+A localised scheme has no use for whole members: of a field of a million coordinates every member
+is bad somewhere, some day. There a stand-in takes a member's place where it is bad, and elsewhere
+the member stays; one that is bad in most coordinates has failed, and is masked.
 """
 
 from __future__ import annotations
@@ -22,19 +26,25 @@ SUSPICIOUS = 2.8  # ratio of the largest difference of neighbours to a typical o
 
 
 def admit(
-    forecast: Float[Array, "n d"], far_member: Scalar
+    forecast: Float[Array, "n d"], far_member: Scalar, localised: bool = False
 ) -> tuple[Float[Array, "n d"], Bool[Array, " n"]]:
     """Return the members with stand-ins for those that cannot take part, and who takes part.
 
     Args:
         forecast: members, finite or not.
-        far_member: see `far_members`.
+        far_member: see `far_values`.
+        localised: whether a member can take part without some of its coordinates.
     """
 
     def mended() -> tuple[Array, Array]:
-        alive = jnp.all(jnp.isfinite(forecast), axis=1)
-        alive = alive & ~far_members(forecast, alive[:, None], far_member)
-        return replace_dead(forecast, alive), alive
+        finite = jnp.isfinite(forecast)
+        if not localised:
+            alive = jnp.all(finite, axis=1)
+            alive = alive & ~far_members(forecast, alive[:, None], far_member)
+            return replace_dead(forecast, alive), alive
+        sound = finite & ~far_values(forecast, finite, far_member)
+        alive = 2 * jnp.sum(sound, axis=1) > sound.shape[1]
+        return replace_dead(forecast, sound & alive[:, None]), alive
 
     everyone = jnp.ones(forecast.shape[0], bool)
     return rarely(~all_near(forecast), mended, lambda: (forecast, everyone))
@@ -54,7 +64,14 @@ def all_near(x: Float[Array, "n k"]) -> Bool[Array, ""]:
 def far_members(
     x: Float[Array, "n k"], known: Bool[Array, "n #k"], threshold: Scalar
 ) -> Bool[Array, " n"]:
-    """Return which members are further than `threshold` from the median in some coordinate.
+    """Return which members have a value that is far, see `far_values`."""
+    return jnp.any(far_values(x, known, threshold), axis=1)
+
+
+def far_values(
+    x: Float[Array, "n k"], known: Bool[Array, "n #k"], threshold: Scalar
+) -> Bool[Array, "n k"]:
+    """Return which values are further than `threshold` from the median of their coordinate.
 
     Among fewer than ten members none is.
 
@@ -66,19 +83,25 @@ def far_members(
     """
     known = jnp.broadcast_to(known, x.shape)
     count = jnp.sum(known, axis=0)
-    cut = BEYOND * count // 100
-    ordered = jnp.sort(jnp.where(known, x, jnp.inf), axis=0)  # what is unknown comes last
-    places = jnp.stack([cut, count // 2, count - 1 - cut])
-    low, median, high = jnp.take_along_axis(ordered, jnp.maximum(places, 0), axis=0)
+    low, median, high = percentiles(x, known)
     scale = 0.5 * high - 0.5 * low
     scale = jnp.where(scale > 0, scale, jnp.abs(median))
     # the scale of fewer is chance
     judged = (scale > 0) & (count >= FEWEST)
     bound = jnp.where(judged, threshold * scale, jnp.inf)
-    return jnp.any(known & (jnp.abs(x - median[None]) > bound[None]), axis=1)
+    return known & (jnp.abs(x - median[None]) > bound[None])
 
 
-def replace_dead(members: Float[Array, "n k"], alive: Bool[Array, " n"]) -> Float[Array, "n k"]:
+def percentiles(x: Float[Array, "n k"], known: Bool[Array, "n k"]) -> Float[Array, "3 k"]:
+    """Return the 15th, the 50th and the 85th percentile of what is known in each column."""
+    count = jnp.sum(known, axis=0)
+    cut = BEYOND * count // 100
+    ordered = jnp.sort(jnp.where(known, x, jnp.inf), axis=0)  # what is unknown comes last
+    places = jnp.stack([cut, count // 2, count - 1 - cut])
+    return jnp.take_along_axis(ordered, jnp.maximum(places, 0), axis=0)
+
+
+def replace_dead(members: Float[Array, "n k"], alive: Bool[Array, "n *k"]) -> Float[Array, "n k"]:
     """Return the ensemble with stand-ins for the members that take no part.
 
     A stand-in is most of one survivor's anomaly and a little of the next one's. Exact copies would
@@ -87,14 +110,19 @@ def replace_dead(members: Float[Array, "n k"], alive: Bool[Array, " n"]) -> Floa
 
     Args:
         members: with whatever belongs to them, row by row.
-        alive: which take part.
+        alive: which take part, everywhere or in each column.
     """
     n = members.shape[0]
-    count = jnp.maximum(jnp.sum(alive), 1)
-    survivors = jnp.argsort(~alive, stable=True)
-    # dead row i follows survivors number i and i + 1, counted round and round
-    first, second = (survivors[(jnp.arange(n) + k) % count] for k in (0, 1))
-    sound = jnp.where(alive[:, None], members, 0)
+    alive = alive.reshape(n, -1)
+    count = jnp.maximum(jnp.sum(alive, axis=0, keepdims=True), 1)
+    survivors = jnp.argsort(~alive, axis=0, stable=True)
+    sound = jnp.where(alive, members, 0)
     mean = jnp.sum(sound, axis=0, keepdims=True) / count.astype(members.dtype)
-    stand_in = mean + 0.95 * (sound[first] - mean) + (1 - 0.95**2) ** 0.5 * (sound[second] - mean)
-    return jnp.where(alive[:, None], members, stand_in)
+
+    def anomaly(k: int) -> Array:
+        # dead row i follows survivors number i and i + 1, counted round and round
+        rows = jnp.take_along_axis(survivors, (jnp.arange(n)[:, None] + k) % count, axis=0)
+        return jnp.take_along_axis(sound, rows, axis=0) - mean
+
+    stand_in = mean + 0.95 * anomaly(0) + (1 - 0.95**2) ** 0.5 * anomaly(1)
+    return jnp.where(alive, members, stand_in)

@@ -19,7 +19,8 @@ class AnalysisInfo(NamedTuple):
             of the members, two at least, were usable. Where it is False for another reason than
             masked members, the forecast went on in place of an analysis.
         num_masked: members that were left out: not finite, without a prediction, or far beyond the
-            others, see `Safeguards`; in a run also those in whose place its reserve came.
+            others, see `Safeguards`; in a run also those in whose place its reserve came. Of a
+            localised filter those too that were left out in some places alone.
         num_gross_errors: components of the measurement that were left out as gross errors.
         num_unreached: coordinates with no measured component within reach, which a localised
             filter leaves as they are; 0 for the others.

@@ -37,9 +37,16 @@ class Safeguards(eqx.Module):
         positive("far_member", self.far_member, infinite=True)
         positive("failure_inflation", self.failure_inflation)
 
-    def admit(self, forecast: Float[Array, "n d"]) -> tuple[Array, Bool[Array, " n"]]:
-        """Return the members with stand-ins for those that take no part, and who takes part."""
-        return admit(forecast, like(forecast, self.far_member))
+    def admit(
+        self, forecast: Float[Array, "n d"], localised: bool = False
+    ) -> tuple[Array, Bool[Array, " n"]]:
+        """Return the members with stand-ins for those that take no part, and who takes part.
+
+        Args:
+            forecast: as it came.
+            localised: whether a member can take part without some of its coordinates.
+        """
+        return admit(forecast, like(forecast, self.far_member), localised)
 
     def settle(
         self,
@@ -47,30 +54,39 @@ class Safeguards(eqx.Module):
         members: Float[Array, "n d"],
         y: Float[Array, " m"],
         outcome: Outcome,
+        localised: bool = False,
     ) -> tuple[Float[Array, "n d"], AnalysisInfo]:
         """Return what goes on, and the report.
 
         Where nothing counts of the measurement, the members go on as they are. So they do, with
         their anomalies inflated, where the analysis failed: the next measurement finds a live
-        filter. One survivor is no ensemble, and the forecast stays as it came.
+        filter. One survivor is no ensemble, and the forecast stays as it came. A localised analysis
+        that is not finite somewhere goes on elsewhere.
 
         Args:
             forecast: as it came.
             members: as `admit` returned them.
             y: the measurement.
             outcome: of the scheme.
+            localised: whether coordinates can fail by themselves.
         """
         n = forecast.shape[0]
         num_alive = jnp.sum(outcome.alive, dtype=jnp.int32)
         enough = num_alive >= 2
         nothing = jnp.all(jnp.isnan(y) | outcome.gross_errors)
-        sound = jnp.asarray(outcome.ok) & _finite(outcome) & ~jnp.any(jnp.isinf(y))
+        solved = jnp.asarray(outcome.ok) & ~jnp.any(jnp.isinf(y))
+        sound = solved & _finite(outcome)
         done = enough & ~nothing
 
         def in_its_place() -> tuple[Array, Array]:
             factor = jnp.where(nothing, 1, like(members, self.failure_inflation))
             ensemble = jnp.where(enough, inflate(members, factor), forecast)
-            return ensemble, _mean_of_finite(ensemble)
+            mean = _mean_of_finite(ensemble)
+            if not localised:
+                return ensemble, mean
+            finite = jnp.isfinite(analysed[1]) & jnp.all(jnp.isfinite(analysed[0]), axis=0)
+            kept = done & solved & finite
+            return jnp.where(kept[None], analysed[0], ensemble), jnp.where(kept, analysed[1], mean)
 
         analysed = outcome.ensemble, jnp.broadcast_to(outcome.mean, members.shape[1:])
         ensemble, mean = rarely(~(done & sound), in_its_place, lambda: analysed)
@@ -78,13 +94,16 @@ class Safeguards(eqx.Module):
         def count(value: Array | int) -> Array:
             return jnp.where(done, jnp.asarray(value, jnp.int32), 0)
 
+        # a stand-in differs from what it stands for, as NaN does from everything
+        somewhere = localised and jnp.any(members != forecast, axis=1)
+        masked = ~outcome.alive | somewhere
         gross = jnp.broadcast_to(outcome.gross_errors, y.shape)
         info = AnalysisInfo(
             ess=jnp.where(nothing, like(forecast, num_alive), outcome.ess),
             num_steps=count(outcome.num_steps),
             num_rejected=count(outcome.num_rejected),
             ok=enough & (nothing | sound) & (2 * num_alive >= n),
-            num_masked=n - num_alive,
+            num_masked=jnp.sum(masked, dtype=jnp.int32),
             num_gross_errors=jnp.sum(gross, dtype=jnp.int32),
             num_unreached=count(outcome.num_unreached),
             normalised_innovation=like(forecast, outcome.normalised_innovation),

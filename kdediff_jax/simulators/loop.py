@@ -151,8 +151,7 @@ def one_cycle(
     else:
         with errors_in_users_words(*modules):
             forecast = _forecast_of(state, keys, dynamics, stride, bound)
-    guards = getattr(analysis, "safeguards", Safeguards())
-    forecast, members = _received(state, forecast, dynamics.interval, guards, stride)
+    forecast, members = _received(state, forecast, dynamics.interval, analysis, stride)
     _note_guarded(forecast, members, log)
     observation = measured_members(observation, analysis, analysis_key, members, y, log)
     with errors_in_users_words(None, observation, analysis):
@@ -181,8 +180,7 @@ def one_program(
     forecast = state.ensemble
     if not isinstance(dynamics, HostDynamics):
         forecast = forecast_of(state, keys, dynamics, stride, bound)
-    guards = getattr(analysis, "safeguards", Safeguards())
-    admitted, members = _received(state, forecast, dynamics.interval, guards, stride)
+    admitted, members = _received(state, forecast, dynamics.interval, analysis, stride)
     rest = stand_in(observation, analysis, members, ys[0]), analysis
     state, outputs = _analysed(state, key, admitted, dynamics.interval, rest, ys[0], stride, save)
     saved, info = jax.tree.map(lambda each: jnp.asarray(each)[None], outputs)
@@ -223,12 +221,14 @@ def _received(
     state: FilterState,
     forecast: Float[Array, "n d"],
     interval: Any,
-    guards: Safeguards,
+    analysis: Any,
     stride: Stride | None,
 ) -> tuple[Received, Members]:
     """Return the forecast that the cycle goes on with, and who of it is measured, and when."""
-    found = received(state, forecast)
-    states, alive = guards.admit(found.members)
+    localised = getattr(analysis, "localised", False)
+    guards = getattr(analysis, "safeguards", Safeguards())
+    found = received(state, forecast, localised)
+    states, alive = guards.admit(found.members, localised)
     clock = state.clock.after(stride, like(state.ensemble, interval))
     return found, Members(states, alive, clock.t, guards.far_member)
 

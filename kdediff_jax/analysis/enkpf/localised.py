@@ -96,6 +96,7 @@ class LEnKPF(AbstractKalmanAnalysis):
     )
     noise: AbstractNoise = eqx.field(converter=as_noise, kw_only=True, default_factory=AutoNoise)
     independent: ClassVar[bool] = True
+    localised: ClassVar[bool] = True
 
     def __check_init__(self) -> None:
         """Check the numbers."""
