@@ -108,8 +108,8 @@ class LEnKPF(AbstractKalmanAnalysis):
         forecast = decorrelated(forecast)
         near = self.localisation.around(forecast.anomalies, forecast.deviations, forecast.t)
         reached = reach(near, forecast.measured)  # 0 where no measurement reaches
-        forecast, lost = self.lost_neighbourhoods.widen(forecast, near)
         before = forecast.members
+        forecast, lost = self.lost_neighbourhoods.widen(forecast, near)
         forecast = self.spread_correction(forecast, reached)
         measurement = local_surrogate(forecast, self.gaussian_surrogate)
         shares = like(forecast.members, self.kalman_share.shares)

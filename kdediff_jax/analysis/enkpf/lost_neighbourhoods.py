@@ -13,8 +13,8 @@ gained.
 That f can be in the thousands where h is flat around all members. So it is only asked, and the
 members are widened by a small factor: cycle after cycle that reaches any distance. It would not if
 the analysis took it away again: its spread is what a measurement leaves of a forecast that can
-explain it, and here none does. So a lost neighbourhood keeps the spread of its forecast, in the
-manner of a relaxation to it (Whitaker and Hamill 2012). They are widened along v_ij = sum_k rho_jk e_k (h_k(x_i) - mean h_k)
+explain it, and here none does. So a lost neighbourhood keeps the spread that its forecast had when
+it came, a relaxation to it (Whitaker and Hamill 2012); the widened one would grow without bounds. They are widened along v_ij = sum_k rho_jk e_k (h_k(x_i) - mean h_k)
 / (P_kk + R_k) alone, the direction in which the measurements near j pull: of what they say nothing
 of, they do not say that it is wrong.
 
@@ -106,11 +106,11 @@ class LostNeighbourhoods(eqx.Module):
         forecast: Float[Array, "n d"],
         where: Float[Array, " d"],
     ) -> Float[Array, "n d"]:
-        """Return the analysis, with the spread of the widened forecast where it was lost.
+        """Return the analysis, with the spread of the forecast where that was lost.
 
         Args:
             analysis: members.
-            forecast: the same before the measurement.
+            forecast: the same before they were widened.
             where: from `widen`.
         """
         before, after = (safe_sqrt(jnp.var(x, axis=0)) for x in (forecast, analysis))
