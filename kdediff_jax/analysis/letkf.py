@@ -62,7 +62,8 @@ class LETKF(AbstractKalmanAnalysis):
         forecast = decorrelated(forecast)
         members, dtype = forecast.members, forecast.members.dtype
         n = members.shape[0]
-        near = self.localisation.around(forecast.anomalies, forecast.deviations, forecast.t)
+        seen = forecast.deviations / jnp.sqrt(forecast.noise_variance)[None]
+        near = self.localisation.around(forecast.anomalies, seen, forecast.t)
         whole = jnp.ones((1,), dtype)  # of the likelihood
         moved, freedom = local_transform(
             forecast.anomalies,
