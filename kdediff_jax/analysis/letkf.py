@@ -62,8 +62,7 @@ class LETKF(AbstractKalmanAnalysis):
         forecast = decorrelated(forecast)
         members, dtype = forecast.members, forecast.members.dtype
         n = members.shape[0]
-        seen = forecast.deviations / jnp.sqrt(forecast.noise_variance)[None]
-        near = self.localisation.around(forecast.anomalies, seen, forecast.t)
+        near = self.localisation.around(forecast.anomalies, forecast.deviations, forecast.t)
         whole = jnp.ones((1,), dtype)  # of the likelihood
         moved, freedom = local_transform(
             forecast.anomalies,

@@ -21,8 +21,7 @@ class AbstractLocalisation(eqx.Module):
 
         Args:
             anomalies: of the members.
-            deviations: of their predictions, in standard deviations of the noise, 0 in missing
-                components.
+            deviations: of their predictions, 0 in missing components.
             t: model time of the measurement; None where it is not known.
         """
 

@@ -105,8 +105,7 @@ class LEnKPF(AbstractKalmanAnalysis):
     def condition(self, key: Key, forecast: Predicted) -> Outcome:
         """Correct spread, move by every share, weigh, choose one, draw, rotate, inflate."""
         forecast = decorrelated(forecast)
-        seen = forecast.deviations / jnp.sqrt(forecast.noise_variance)[None]
-        near = self.localisation.around(forecast.anomalies, seen, forecast.t)
+        near = self.localisation.around(forecast.anomalies, forecast.deviations, forecast.t)
         reached = reach(near, forecast.measured)  # 0 where no measurement reaches
         forecast = self.lost_neighbourhoods.widen(forecast, near)
         forecast = self.spread_correction(forecast, reached)
