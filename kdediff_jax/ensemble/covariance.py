@@ -149,4 +149,5 @@ def _shrinkage(covariance: Float[Array, "d d"], n: int) -> Scalar:
     squares, trace = jnp.sum(correlation**2), jnp.trace(correlation)
     numerator = (1 - 2 / d) * squares + trace**2
     denominator = (n + 1 - 2 / d) * (squares - trace**2 / d)
-    return jnp.where(denominator > numerator, numerator / jnp.maximum(denominator, 1e-30), 1)
+    part = denominator > numerator  # without correlations the denominator is 0, and all is taken
+    return jnp.where(part, numerator / jnp.where(part, denominator, 1), 1)
