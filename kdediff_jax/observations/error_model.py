@@ -59,6 +59,10 @@ class ErrorModel(NamedTuple):
     regressed: bool = False
     correlated: bool = False
 
+    def moments(self) -> ErrorModel:
+        """Return h and R alone, for a scheme that asks for no density."""
+        return self._replace(log_likelihood=None, components=None)
+
     def by_noise(self, gaussian: Callable[[], T], density: Callable[[], T]) -> T:
         """Return what follows from h and R, or from the density where noise is not additive."""
         if self.log_likelihood is None and self.components is None:
@@ -148,12 +152,12 @@ def from_statement(
 
     m = jax.eval_shape(mean, forecast).shape[1]
     r = _stated_covariance(observation, m, forecast.dtype, t)
+    model = ErrorModel(mean, r, correlated=isinstance(r, AbstractCovariance) or r.ndim > 1)
     if observation.gaussian:
-        correlated = isinstance(r, AbstractCovariance) or r.ndim > 1
-        return ErrorModel(mean, r, correlated=correlated)
+        return model
     if isinstance(observation, AbstractAdditiveNoise):
-        return ErrorModel(mean, r, density(observation, t), _components(observation, t))
-    return ErrorModel(mean, r, density(observation, t))
+        model = model._replace(components=_components(observation, t))
+    return model._replace(log_likelihood=density(observation, t))
 
 
 def _stated_covariance(
