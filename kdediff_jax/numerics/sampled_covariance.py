@@ -56,6 +56,10 @@ class DiagonalAndRows(AbstractCovariance):
         (pulled,) = apply_spectral(_seen, dot(own, own.T), (dot(own, scaled.T),))
         return scaled - dot(pulled.T, own)
 
+    def independent(self, variances: Float[Array, " m"]) -> DiagonalAndRows:
+        """Return independent errors in this form: whether noise is Gaussian is seen as it runs."""
+        return DiagonalAndRows(variances, jnp.zeros_like(self.rows))
+
 
 def _seen(values: Float[Array, " k"]) -> tuple[Float[Array, " k"]]:
     """Return f(l)."""

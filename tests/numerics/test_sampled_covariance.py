@@ -63,9 +63,11 @@ class Simulator(kd.observations.AbstractObservation):
         return kd.Linear(self.matrix)(x) + (e + 0.5 * jnp.roll(e, 1)) / 1.25**0.5
 
 
-@pytest.mark.parametrize("noise", ["sampled", "pairs"])
-@pytest.mark.parametrize("scheme", [kd.EnKF, kd.ETKF])
-def test_simulated_noise_of_many_components_has_no_matrix_and_a_posterior(noise, scheme, key):
+@pytest.mark.parametrize(
+    ("scheme", "noise"),
+    [(kd.EnKF, "sampled"), (kd.EnKF, "pairs"), (kd.ETKF, "sampled"), (kd.EnKPF, "sampled")],
+)
+def test_simulated_noise_of_many_components_has_no_matrix_and_a_posterior(scheme, noise, key):
     """16 members, 300 components, float32: R as it was failed, being singular."""
     n, m = 16, 300
     keys = jax.random.split(key, 4)
