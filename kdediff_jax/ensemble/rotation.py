@@ -17,12 +17,17 @@ What is not Gaussian does not survive much of it: `unimodal` tells which coordin
 
 from __future__ import annotations
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from .._typing import Array, Float, Key, Scalar, like
 from ..numerics import centred, dot
+
+GAUSSIAN = 2 / (math.pi - 2)  # variance between its halves over that within them, 1.75
+LARGEST_BY_CHANCE = 3.1  # see `unimodal`
 
 
 def rotate(
@@ -65,9 +70,17 @@ def unimodal(
     Each coordinate is halved at its mean. The variance between the halves over the variance within
     them is 1.75 for a Gaussian, 3 for a uniform, and more for modes with a gap between them.
 
+    Few members of one mode seem to be two: of ten Gaussian ones a third has a ratio above 3. Where
+    neighbours differ by chance, one is turned and the other is not, and their covariance is lost.
+    So the ratio counts in units of what chance gives: with equal halves it is g^2 / (1 - g^2) of
+    Geary's g = mean |x| / std (Geary 1935, Biometrika 27, 310), of variance (1 - 3 / pi) / N for a
+    Gaussian, which gives its logarithm a standard deviation of 1.47 / N^{1/2}. One Gaussian
+    ensemble in twenty, of 10 to 40 members, is above 1.75 exp(3.1 / (N - 3)^{1/2}).
+
     Args:
         members: of the analysis.
-        separation: values of that ratio from which and up to which the answer falls from 1 to 0.
+        separation: values of that ratio from which and up to which the answer falls from 1 to 0;
+            both are larger in proportion where the first is no more than chance.
     """
     x = centred(lax.stop_gradient(members))
     above = (x > 0).astype(x.dtype)
@@ -80,4 +93,6 @@ def unimodal(
     varies = between > tiny / eps  # else a constant
     ratio = between / jnp.maximum(within, eps * jnp.where(varies, between, 1))
     start, end = like(x, separation)
+    chance = GAUSSIAN * math.exp(LARGEST_BY_CHANCE / max(x.shape[0] - 3, 1) ** 0.5)
+    ratio = ratio / jnp.maximum(1, chance / start)
     return jnp.clip((end - jnp.where(varies, ratio, 0)) / (end - start), 0, 1)

@@ -23,6 +23,7 @@ from .noise_covariance import (
 from .rare import rarely
 from .regression import LinearFit, linear_fit
 from .roots import floored_root, root_of_rows, solve_positive
+from .sampled_covariance import oracle_shrinkage, shrunk_rows
 from .smoothing import Smooth, mean_squares, smooth
 from .sorting import sort_columns
 from .spectral import Image, apply_gram, apply_spectral
@@ -52,10 +53,12 @@ __all__ = [
     "mean_squares",
     "mixed",
     "newton_root",
+    "oracle_shrinkage",
     "rarely",
     "root_of_rows",
     "row_major",
     "safe_sqrt",
+    "shrunk_rows",
     "smooth",
     "solve",
     "solve_lower",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import kdediff_jax as kd
-from kdediff_jax.ensemble.rotation import rotate
+from kdediff_jax.ensemble.rotation import rotate, unimodal
 
 MIX = np.array([[2.0, 0.3, 0.0], [0.0, 1.0, 0.5], [0.0, 0.0, 3.0]])
 
@@ -102,3 +102,26 @@ def test_a_negative_angle_is_named():
             scheme(rotation_angle=-0.1)
     with pytest.raises(ValueError, match="rotation_angle: expected"):
         kd.LEnKPF(place, rotation_angle=-0.1)
+
+
+@pytest.mark.parametrize("n", [10, 20, 40, 250])
+def test_few_members_of_one_mode_are_not_taken_for_two(dtype, n):
+    """One Gaussian ensemble in twenty fades: 4 standard errors, and a fifth for the formula."""
+    rng = np.random.default_rng(n)
+    fades = unimodal(jnp.asarray(rng.normal(size=(n, 4000)), dtype), (3.0, 5.0)) < 1
+    assert jnp.mean(fades) < 0.06 + 4 * (0.05 / 4000) ** 0.5
+    modes = np.sign(rng.normal(size=(n, 4000))) + 0.1 * rng.normal(size=(n, 4000))
+    found = unimodal(jnp.asarray(modes, dtype), (3.0, 5.0))
+    assert found.dtype == dtype and jnp.mean(found) < 0.01
+
+
+def test_many_members_are_asked_as_they_are(x64):
+    """The index by a loop over uniform coordinates of 400 members, which chance does not widen."""
+    x = np.random.default_rng(0).uniform(size=(400, 50))
+    expected = []
+    for column in x.T:
+        halves = [column[column > column.mean()], column[column <= column.mean()]]
+        within = sum(len(h) * h.var() for h in halves) / 400
+        expected.append(np.clip((3.5 - (column.var() - within) / within) / 1.0, 0, 1))
+    assert np.std(expected) > 0
+    np.testing.assert_allclose(unimodal(jnp.asarray(x), (2.5, 3.5)), expected, atol=1e-9)

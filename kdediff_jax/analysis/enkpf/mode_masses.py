@@ -50,7 +50,10 @@ class ModeMasses(eqx.Module):
     Args:
         threshold: squared standard errors below which nothing of a change is kept; 0 keeps all.
         separation: I from which, and up to which, the rule fades in. An upper end between 4.5 and 7
-            gives the same scores.
+            gives the same scores. Gaussian ensembles in 3 dimensions are above 3 by chance, 62, 34,
+            11 and 0 in a hundred of 10, 20, 40 and 100 members; both ends raised to the level of
+            one in twenty gave no better scores, and worse ones of 40 members where x or z alone of
+            Lorenz-63 is measured.
         odds: at which the second witness begins to keep a change.
         smallest_mass: of a cluster; below, there is nothing to scale up.
         iterations: of 2-means; it ends in fewer where there are two modes.

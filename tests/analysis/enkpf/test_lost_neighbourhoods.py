@@ -142,16 +142,16 @@ def test_increments_are_bounded_and_smaller_ones_kept(key):
 
 
 def test_lost_neighbourhoods_of_a_large_field_find_the_truth(key):
-    """`enff-l96` at d = 400: without it, some regions stay lost and grow."""
-    d, places = 400, np.arange(400.0)
+    """`enff-l96` of 12 members at d = 1000: without it, some regions stay lost and grow."""
+    d, places = 1000, np.arange(1000.0)
     model = kd.Lorenz96(interval=0.1, substeps=4)
     observed = kd.GaussianObservation(jnp.arctan, 0.05)
     truth_key, member_key, run_key = jax.random.split(jax.random.key(1), 3)
     start = 8 + jax.random.normal(truth_key, (d,))
     settle = quick(lambda x: jax.lax.fori_loop(0, 100, lambda _, x: model.step(key, x, 0.0), x))
-    truth, ys = kd.twin_experiment(run_key, model, observed, settle(start), 60)
-    members = jax.random.normal(member_key, (20, d))
-    where = kd.Localisation(places, places, 4.0, 400.0)
+    truth, ys = kd.twin_experiment(run_key, model, observed, settle(start), 40)
+    members = jax.random.normal(member_key, (12, d))
+    where = kd.Localisation(places, places, 4.0, 1000.0)
 
     @quick
     def last_error(rule):
@@ -160,8 +160,8 @@ def test_lost_neighbourhoods_of_a_large_field_find_the_truth(key):
         return kd.metrics.rmse(result.mean, truth)[-10:].mean(), jnp.all(result.info.ok)
 
     error, ok = last_error(LostNeighbourhoods())
-    assert ok and error < 0.1  # EnFF .172, EnSF .403
-    assert last_error(NEVER)[0] > 0.5
+    assert ok and error < 0.1  # EnFF, 20 members, .172, EnSF .403
+    assert last_error(NEVER)[0] > 0.3
 
 
 @pytest.mark.parametrize(
