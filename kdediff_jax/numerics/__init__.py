@@ -7,6 +7,7 @@ from .arrays import (
     split_missing,
     standard_deviation,
 )
+from .batches import in_batches
 from .bisection import bisect, bisect_root, newton_root
 from .layout import row_major
 from .linalg import cho_solve, cholesky, eigh, solve, solve_lower, triangular_root
@@ -47,6 +48,7 @@ __all__ = [
     "dot",
     "eigh",
     "floored_root",
+    "in_batches",
     "in_form_of",
     "linear_fit",
     "masked_covariance",
