@@ -10,6 +10,9 @@ roots it is the one whose components are nearest to the old ones (each over its 
 where R is diagonal), so that they keep their places: where errors are correlated over a distance,
 so do the new components reach. The taper then multiplies the precision of each new component, which
 need not cut a block at the edge of a neighbourhood as a whole.
+
+A density that is not Gaussian has components log p(y_k | x) of its own, and those of mixtures of
+components are not known: where it is asked for, the measurement keeps the coordinates that it has.
 """
 
 from __future__ import annotations
@@ -31,11 +34,11 @@ def decorrelated(forecast: Predicted) -> Predicted:
     """Return the forecast with a measurement whose errors are independent, of unit variance.
 
     Args:
-        forecast: in units near 1. Where its R is not stated as a matrix or as blocks, it is
-            returned as it is.
+        forecast: in units near 1. Where its R is not stated as a matrix or as blocks, or a density
+            is known, it is returned as it is.
     """
     model = forecast.error_model
-    if not model.correlated:
+    if not model.correlated or model.log_likelihood is not None:
         return forecast
     if isinstance(model.covariance, AbstractCovariance):
         raise ValueError(

@@ -60,7 +60,7 @@ class LETKF(AbstractKalmanAnalysis):
 
     def condition(self, key: Key, forecast: Predicted) -> Outcome:
         """Transform the anomalies coordinate by coordinate, rotate them."""
-        forecast = decorrelated(forecast)
+        forecast = decorrelated(forecast._replace(error_model=forecast.error_model.moments()))
         members, dtype = forecast.members, forecast.members.dtype
         n = members.shape[0]
         near = self.localisation.around(forecast.anomalies, forecast.deviations, forecast.t)

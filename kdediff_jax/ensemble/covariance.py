@@ -9,7 +9,14 @@ import numpy as np
 
 from .. import pairwise
 from .._typing import Array, Float, Scalar
-from ..numerics import apply_spectral, dot, root_of_rows, safe_sqrt, solve_positive
+from ..numerics import (
+    apply_spectral,
+    dot,
+    oracle_shrinkage,
+    root_of_rows,
+    safe_sqrt,
+    solve_positive,
+)
 
 
 class Covariances(NamedTuple):
@@ -146,7 +153,4 @@ def _shrinkage(covariance: Float[Array, "d d"], n: int) -> Scalar:
         return jnp.zeros((), covariance.dtype)
     safe = safe_sqrt(jnp.diagonal(covariance), otherwise=1.0)
     correlation = covariance / (safe[:, None] * safe[None, :])
-    squares, trace = jnp.sum(correlation**2), jnp.trace(correlation)
-    numerator = (1 - 2 / d) * squares + trace**2
-    denominator = (n + 1 - 2 / d) * (squares - trace**2 / d)
-    return jnp.where(denominator > numerator, numerator / jnp.maximum(denominator, 1e-30), 1)
+    return oracle_shrinkage(jnp.sum(correlation**2), jnp.trace(correlation), d, n)

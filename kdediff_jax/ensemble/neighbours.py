@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jax.sharding import Mesh
 
 from .._typing import Array, Bool, Float, Int
+from ..numerics import in_batches
 from .halo import Halo, by_device, shared_out
 
 AT_ONCE = 64  # points of a localised analysis, where each has a decomposition of its own
@@ -103,7 +103,7 @@ def each_neighbourhood(
     """
 
     def some(rows: Any, measured: Any) -> Any:
-        return lax.map(lambda row: function(*row, measured), rows, batch_size=AT_ONCE)
+        return in_batches(lambda row: function(*row, measured), rows, AT_ONCE)
 
     return _of_groups(some, near, rows, measured)
 
@@ -138,7 +138,7 @@ def each_coordinate(
         shared, *own = row
         return take(shared.of(found), *own)
 
-    return lax.map(one, (near.shared, *rows), batch_size=SHARED_AT_ONCE)
+    return in_batches(one, (near.shared, *rows), SHARED_AT_ONCE)
 
 
 def reach(near: Neighbourhoods, measured: Bool[Array, " m"]) -> Float[Array, " d"]:

@@ -2,7 +2,6 @@
 
 import jax.numpy as jnp
 from jax import lax
-from jax.scipy.special import logsumexp
 
 from .._typing import Array, Float
 from . import _inputs
@@ -96,4 +95,5 @@ def effective_sample_size(log_weights: Float[Array, "*t n"]) -> Float[Array, "*t
     # a common factor says nothing: without it the logarithms of tiny weights keep their digits
     largest = lax.stop_gradient(jnp.max(log_weights, axis=-1, keepdims=True))
     log_weights = log_weights - jnp.where(jnp.isfinite(largest), largest, 0)
-    return jnp.exp(2 * logsumexp(log_weights, axis=-1) - logsumexp(2 * log_weights, axis=-1))
+    weights = jnp.exp(log_weights)  # the largest is 1: the sums need no logarithms
+    return jnp.sum(weights, axis=-1) ** 2 / jnp.sum(weights**2, axis=-1)

@@ -7,6 +7,7 @@ from .arrays import (
     split_missing,
     standard_deviation,
 )
+from .batches import in_batches
 from .bisection import bisect, bisect_root, newton_root
 from .layout import row_major
 from .linalg import cho_solve, cholesky, eigh, solve, solve_lower, triangular_root
@@ -23,6 +24,7 @@ from .noise_covariance import (
 from .rare import rarely
 from .regression import LinearFit, linear_fit
 from .roots import floored_root, root_of_rows, solve_positive
+from .sampled_covariance import oracle_shrinkage, shrunk_rows
 from .smoothing import Smooth, mean_squares, smooth
 from .sorting import sort_columns
 from .spectral import Image, apply_gram, apply_spectral
@@ -46,16 +48,19 @@ __all__ = [
     "dot",
     "eigh",
     "floored_root",
+    "in_batches",
     "in_form_of",
     "linear_fit",
     "masked_covariance",
     "mean_squares",
     "mixed",
     "newton_root",
+    "oracle_shrinkage",
     "rarely",
     "root_of_rows",
     "row_major",
     "safe_sqrt",
+    "shrunk_rows",
     "smooth",
     "solve",
     "solve_lower",

@@ -23,6 +23,7 @@ from jax.custom_batching import custom_vmap
 
 from .._typing import Array, Float
 from .arrays import dot
+from .batches import in_batches
 from .jacobi import jacobi_svd
 
 WAITS = tuple(int(part) for part in jaxlib.version.__version__.split(".")[:3]) < (0, 11, 2)
@@ -108,7 +109,7 @@ def _in_parts(
         whole = jax.vmap(function)
         special = {}
         if WAITS and size > part:
-            special["cpu"] = lambda *args: lax.map(lambda a: function(*a), args, batch_size=part)
+            special["cpu"] = lambda *args: in_batches(lambda a: function(*a), args, part)
         large = size >= FEWEST_ROTATED and max(args[0].shape[1:]) > LARGEST_OF_LIBRARY
         if rotations is not None and large:
             special["cuda"] = jax.vmap(rotations)

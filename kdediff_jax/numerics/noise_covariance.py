@@ -44,13 +44,19 @@ class AbstractCovariance(eqx.Module):
     def whitened(self, rows: Float[Array, "n m"]) -> Float[Array, "n r"]:
         """Return rows in coordinates in which errors are independent, of unit variance."""
 
+    def independent(self, variances: Float[Array, " m"]) -> Covariance:
+        """Return independent errors of some variances, in this form where programs choose."""
+        return variances
+
 
 Covariance: TypeAlias = Array | AbstractCovariance
 
 
-def in_form_of(covariance: Covariance, variances: Float[Array, " m"]) -> Float[Array, "m *m"]:
+def in_form_of(covariance: Covariance, variances: Float[Array, " m"]) -> Covariance:
     """Return independent errors of some variances, in the form that a covariance has."""
-    if isinstance(covariance, AbstractCovariance) or covariance.ndim == 1:
+    if isinstance(covariance, AbstractCovariance):
+        return covariance.independent(variances)
+    if covariance.ndim == 1:
         return variances
     unit = jnp.eye(covariance.shape[-1], dtype=covariance.dtype)
     return variances.reshape(covariance.shape[:-1])[..., None] * unit

@@ -59,17 +59,18 @@ def _run(program: Any, fixed: Any, moving: Any) -> list[Array]:
 def _tangents(programs: Any, primals: tuple, tangents: tuple) -> tuple[Any, Any]:
     needed, fixed, moving = primals
 
-    def tangent(way: int, taken: Array) -> list[Array]:
-        def result(moving: Any) -> Any:
-            return eqx.filter(_run(programs[way], fixed[way], moving), eqx.is_inexact_array)
+    def moved(way: int, taken: Array) -> tuple[Any, Any]:
+        def result(moving: Any) -> tuple[Any, Any]:
+            return eqx.partition(_run(programs[way], fixed[way], moving), eqx.is_inexact_array)
 
         # of the way not taken nothing, whatever its derivative is, in reverse too
         changes = jax.tree.map(lambda t: jnp.where(taken, t, 0), tangents[2][way])
-        return jax.jvp(result, (moving[way],), (changes,))[1]
+        found, tangent, still = jax.jvp(result, (moving[way],), (changes,), has_aux=True)
+        return eqx.combine(found, still), tangent
 
-    found = _chosen(programs, *primals)
-    both = tangent(0, needed), tangent(1, ~needed)
-    moved = jax.tree.map(partial(jnp.where, needed), *both)
+    # both ways once: a loop beside them would be compiled besides, and save nothing
+    both = moved(0, needed), moved(1, ~needed)
+    found, tangent = jax.tree.map(partial(jnp.where, needed), *both)
     # what cannot move has a tangent of no dtype
     still = [np.zeros(jnp.shape(x), jax.dtypes.float0) for x in found]
-    return found, eqx.combine(moved, still)
+    return found, eqx.combine(tangent, still)

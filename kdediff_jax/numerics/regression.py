@@ -9,8 +9,8 @@ from jax import lax
 
 from .._typing import Array, Bool, Float, Scalar
 from .arrays import dot, standard_deviation
+from .linalg import cho_solve, cholesky
 from .rare import rarely
-from .roots import solve_positive
 
 ROUNDS = 30  # of filling missing values by the regression, and regressing again
 
@@ -89,5 +89,9 @@ def _smoother(z: Float[Array, "n d"]) -> Float[Array, "d n"]:
     """Return (z^T z + 1)^{-1} z^T = z^T (z z^T + 1)^{-1}, by the smaller of the two."""
     n, d = z.shape
     smaller = z if d < n else z.T
-    ridge = dot(smaller.T, smaller) + jnp.eye(smaller.shape[1], dtype=z.dtype)
-    return solve_positive(ridge, z.T) if d < n else solve_positive(ridge, z).T
+    k, eps = smaller.shape[1], jnp.finfo(z.dtype).eps
+    # z has unit variance: with k roundings of the diagonal a factor exists
+    ridge = 1 + float(k * eps * max(n, d))
+    system = dot(smaller.T, smaller) + ridge * jnp.eye(k, dtype=z.dtype)
+    root = cholesky(system)
+    return cho_solve(root, z.T) if d < n else cho_solve(root, z).T

@@ -14,6 +14,7 @@ from typing import NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from .._typing import Array, Bool, Float, Key, Scalar, like
 from ..numerics import (
@@ -22,8 +23,8 @@ from ..numerics import (
     dot,
     linear_fit,
     rarely,
+    shrunk_rows,
     split_missing,
-    variances,
 )
 from .additive import AbstractAdditive, AbstractAdditiveNoise
 from .base import AbstractLikelihood, AbstractObservation
@@ -32,6 +33,7 @@ from .rows import over_members
 from .simulated_density import SimulatedDensity
 
 T = TypeVar("T")
+AT_ONCE = 64  # components whose densities are asked for together
 
 
 class ErrorModel(NamedTuple):
@@ -58,6 +60,10 @@ class ErrorModel(NamedTuple):
     additive: Bool[Array, ""] | bool = False
     regressed: bool = False
     correlated: bool = False
+
+    def moments(self) -> ErrorModel:
+        """Return h and R alone, for a scheme that asks for no density."""
+        return self._replace(log_likelihood=None, components=None)
 
     def by_noise(self, gaussian: Callable[[], T], density: Callable[[], T]) -> T:
         """Return what follows from h and R, or from the density where noise is not additive."""
@@ -148,12 +154,12 @@ def from_statement(
 
     m = jax.eval_shape(mean, forecast).shape[1]
     r = _stated_covariance(observation, m, forecast.dtype, t)
+    model = ErrorModel(mean, r, correlated=isinstance(r, AbstractCovariance) or r.ndim > 1)
     if observation.gaussian:
-        correlated = isinstance(r, AbstractCovariance) or r.ndim > 1
-        return ErrorModel(mean, r, correlated=correlated)
+        return model
     if isinstance(observation, AbstractAdditiveNoise):
-        return ErrorModel(mean, r, density(observation, t), _components(observation, t))
-    return ErrorModel(mean, r, density(observation, t))
+        model = model._replace(components=_components(observation, t))
+    return model._replace(log_likelihood=density(observation, t))
 
 
 def _stated_covariance(
@@ -222,8 +228,9 @@ def replicated(
         counting = jnp.where(known[:, None], simulated, jnp.nan)
         components = density(members, counting, predict)
         residual = counting - values[:, None]
-        covariance = _pooled(residual, replicates / (replicates - 1), independent)
-        covariance = _floored(covariance, counting.reshape(-1, simulated.shape[2]))
+        correction = replicates / (replicates - 1)
+        freedom = forecast.shape[0] * (replicates - 1)
+        covariance = _pooled(residual, correction, counting, freedom, independent)
         return ErrorModel(predict, covariance, None, components, ~components.depends)
 
     return Simulated(values, model)
@@ -242,24 +249,43 @@ def from_pairs(
     fit = linear_fit(forecast, simulated, known)
     residual = jnp.where(known, simulated - fit.at(forecast), jnp.nan)
     correction = n / jnp.maximum(n - 1 - fit.freedom, 1)
-    covariance = _pooled(residual[:, None], correction, independent)
-    return ErrorModel(fit.at, _floored(covariance, simulated), regressed=True)
+    freedom = max(n - 1 - forecast.shape[1], 1)
+    covariance = _pooled(residual[:, None], correction, simulated[:, None], freedom, independent)
+    return ErrorModel(fit.at, covariance, regressed=True)
 
 
 def _pooled(
-    residual: Float[Array, "n r m"], correction: Scalar | float, independent: bool
-) -> Float[Array, "m *m"]:
+    residual: Float[Array, "n r m"],
+    correction: Scalar | float,
+    simulated: Float[Array, "n r m"],
+    freedom: int,
+    independent: bool,
+) -> Covariance:
     """Return the mean product of residuals times a correction for the freedom that they lack.
 
     A residual that is not finite does not count; nor do the others of its member in its component.
-    Each component is divided by its own count, which leaves the covariance definite.
+    Each component is divided by its own count, which leaves the covariance definite. Fewer
+    residuals than components leave it singular: then it is shrunk, and no matrix is formed.
+
+    Args:
+        residual: r of every member, in every component.
+        correction: of the variances.
+        simulated: what they are residuals of.
+        freedom: how many of them are independent.
+        independent: whether the diagonal is enough.
     """
     known = jnp.all(jnp.isfinite(residual), axis=1)
     count = jnp.maximum(jnp.sum(known, axis=0), 1) * residual.shape[1]
     scale = jnp.sqrt(correction / like(residual, count))
     scaled = jnp.where(known[:, None], residual, 0) * scale[None, None]
     scaled = scaled.reshape(-1, residual.shape[2])
-    return jnp.sum(scaled**2, axis=0) if independent else dot(scaled.T, scaled)
+    variance = jnp.sum(scaled**2, axis=0)
+    floor = _floor(variance, simulated)
+    if independent:
+        return variance + floor
+    if freedom < residual.shape[2]:
+        return shrunk_rows(scaled, floor, freedom)
+    return dot(scaled.T, scaled) + jnp.diag(floor)
 
 
 def component_densities(
@@ -276,8 +302,12 @@ def component_densities(
         y: the measurement.
         members: x_i.
     """
-    single = jnp.where(jnp.eye(y.shape[0], dtype=bool), y[None], jnp.nan)
-    return jax.vmap(lambda one: log_likelihood(one, members))(single).T
+    places = jnp.arange(y.shape[0])
+
+    def single(place: Array) -> Float[Array, " n"]:
+        return log_likelihood(jnp.where(places == place, y, jnp.nan), members)
+
+    return lax.map(single, places, batch_size=AT_ONCE).T
 
 
 def density(observation: AbstractLikelihood, t: Scalar) -> Callable[[Array, Array], Array]:
@@ -289,16 +319,13 @@ def density(observation: AbstractLikelihood, t: Scalar) -> Callable[[Array, Arra
     return log_likelihood
 
 
-def _floored(
-    covariance: Float[Array, "m *m"], simulated: Float[Array, "k m"]
-) -> Float[Array, "m *m"]:
-    """Return the covariance with a floor: a component without noise is known to rounding only.
+def _floor(variance: Float[Array, " m"], simulated: Float[Array, "n r m"]) -> Float[Array, " m"]:
+    """Return a floor of the variances: a component without noise is known to rounding only.
 
     Rounding is that of the component's own simulated values, whatever the units of the others.
     """
-    eps = jnp.finfo(covariance.dtype).eps
+    eps = jnp.finfo(variance.dtype).eps
     usable = jnp.where(jnp.isfinite(simulated), jnp.abs(simulated), 0)
-    rounding = (4 * eps * jnp.max(usable, axis=0)) ** 2
-    floor = 10 * eps * variances(covariance) + rounding
-    floor = jnp.where(floor > 0, floor, eps)
-    return covariance + (floor if covariance.ndim == 1 else jnp.diag(floor))
+    rounding = (4 * eps * jnp.max(usable, axis=(0, 1))) ** 2
+    floor = 10 * eps * variance + rounding
+    return jnp.where(floor > 0, floor, eps)

@@ -65,10 +65,11 @@ class GaussianSurrogate(eqx.Module):
         mean, posterior_variance = _moments(predicted, weights)
         usable = (prior_variance > 0) & jnp.isfinite(mean) & jnp.isfinite(posterior_variance)
         prior_variance = jnp.where(usable, prior_variance, 1)
-        tiny = jnp.finfo(y.dtype).tiny
-        precision = 1 / jnp.maximum(posterior_variance, tiny) - 1 / prior_variance
         least = 1 / (like(y, self.most_variance) * prior_variance)
         most = 1 / (like(y, self.least_variance) * variance)
+        # one member alone leaves a variance of 0, whose inverse has no derivative
+        narrowest = 1 / (most + 1 / prior_variance)
+        precision = 1 / jnp.maximum(posterior_variance, narrowest) - 1 / prior_variance
         site_variance = 1 / jnp.clip(precision, least, most)
         pull = (prior_variance + site_variance) / prior_variance
         site = prior_mean + (mean - prior_mean) * pull

@@ -72,6 +72,9 @@ class KnownNoise(AbstractNoise):
 class SampledNoise(AbstractNoise):
     """Use `sample` alone: h(x_i) is the mean of some draws per member, R their pooled covariance.
 
+    Fewer residuals than components leave that singular: then R is shrunk towards its diagonal, as
+    in `PairedNoise`.
+
     Args:
         replicates: simulated measurements per member, at least two.
         density: how the density is estimated where noise is not additive and Gaussian.

@@ -9,8 +9,7 @@ dependence between coordinates, as they are (compare Anderson 2010 and 2020).
 
 from __future__ import annotations
 
-import math
-
+import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -52,9 +51,12 @@ def marginal_flow(
         scale=h,
     )
     # the implicit function theorem: the derivative is that of a step of Newton's
-    _, log_density = pairwise.softmax_shift(found[:, None], centres[:, None], log_weights, h)
-    density = jnp.exp(log_density) / (h * math.sqrt(2 * math.pi))
-    gap = level - pairwise.gaussian_cdf(found, centres, weights, h)
-    step = gap / lax.stop_gradient(jnp.maximum(density, jnp.finfo(z.dtype).eps))
+    reached, density = jax.jvp(
+        lambda points: pairwise.gaussian_cdf(points, centres, weights, h),
+        (found,),
+        (jnp.ones_like(found),),
+    )
+    density = lax.stop_gradient(jnp.maximum(density, jnp.finfo(z.dtype).eps))
+    step = (level - reached) / density
     moved = found + step - lax.stop_gradient(step)
     return jnp.where(constant, members, mean + std * moved)

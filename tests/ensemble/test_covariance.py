@@ -101,3 +101,10 @@ def test_gradients_are_finite_beside_a_lonely_member(dtype):
 def test_gradients_of_shrinkage_are_finite_with_a_constant_coordinate(dtype):
     c = jnp.diag(jnp.asarray([1, 0, 2], dtype)).at[0, 2].set(0.5).at[2, 0].set(0.5)
     assert np.isfinite(jax.grad(lambda c: jnp.sum(shrunk(c, 5)))(c)).all()
+
+
+def test_gradients_of_shrinkage_are_finite_without_correlations(dtype):
+    """Nothing is left to shrink: numerator over 0, cut off at 1."""
+    c = jnp.diag(jnp.asarray([1, 3, 2], dtype))
+    found = jax.grad(lambda c: jnp.sum(shrunk(c, 5)))(c)
+    np.testing.assert_array_equal(found, np.eye(3))

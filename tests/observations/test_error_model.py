@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import kdediff_jax as kd
+from kdediff_jax.numerics import variances
 from kdediff_jax.observations.error_model import (
     ErrorModel,
     from_pairs,
@@ -115,7 +116,9 @@ def test_pairs_are_a_regression(x64, n):
     predict, covariance = ridge_by_lstsq(x, y)
     points = rng.normal(size=(5, 3))
     np.testing.assert_allclose(model.predict(jnp.asarray(points)), predict(points), rtol=1e-9)
-    np.testing.assert_allclose(model.covariance, covariance, rtol=1e-9)
+    np.testing.assert_allclose(variances(model.covariance), np.diag(covariance), rtol=1e-9)
+    if n > 4:  # four members and three slopes leave less than two components need: it is shrunk
+        np.testing.assert_allclose(model.covariance, covariance, rtol=1e-9)
 
 
 def test_many_pairs_find_h_and_its_noise(key):

@@ -82,3 +82,18 @@ def test_an_outlier_moves_the_analysis_less_than_an_enkf(key):
     weights = jax.nn.softmax(jax.vmap(lambda v: obs.log_likelihood(y, v, 0.0))(x))
     exact = weights @ x
     assert abs(out.mean(axis=0) - exact)[0] < 0.5 * abs(enkf.mean(axis=0) - exact)[0]
+
+
+def test_gradients_are_finite_where_one_member_has_all_the_weight(dtype):
+    """The others are so far that the variance of the weighted predictions is 0."""
+    h, y = jnp.asarray([[0.0], [900.0], [-700.0]], dtype), jnp.zeros(1, dtype)
+    variance = jnp.full(1, 0.5, dtype)
+
+    def total(h, y):
+        sites = gaussian_sites(y, h, laplace(y[None] - h), jnp.ones(3, bool), variance)
+        return sum(jnp.sum(part) for part in sites)
+
+    found, slopes = jax.value_and_grad(total, argnums=(0, 1))(h, y)
+    assert np.isfinite(found) and all(np.isfinite(slope).all() for slope in slopes)
+    _, noise = gaussian_sites(y, h, laplace(y[None] - h), jnp.ones(3, bool), variance)
+    np.testing.assert_allclose(noise, LEAST * 0.5, rtol=1e-6)

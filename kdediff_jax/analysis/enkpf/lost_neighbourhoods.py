@@ -163,8 +163,8 @@ class LostNeighbourhoods(eqx.Module):
         needed = all_neighbourhoods(self._credible_factor, near, seen)
         more = near.at_coordinates(jnp.where(lost, needed - 1, 0))
         asked = forecast.members + more[None] * anomalies
-        gain = log_evidence(forecast._replace(members=asked)) - log_evidence(forecast)
-        told = all_neighbourhoods(_weighted_sum, near, gain)
+        before, after = log_evidence(forecast, forecast.members, asked)
+        told = all_neighbourhoods(_weighted_sum, near, after - before)
         agreed = lost & (told > jnp.log(like(told, self.odds)))
         taken = jnp.minimum(needed, like(needed, self.largest_factor))
         more, where = (

@@ -19,7 +19,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ... import kde
 from ..._typing import Array, Float, Key, Scalar, like
 from ...bandwidths import moment_shrinkage
 from ...ensemble.covariance import shrunk_root
@@ -100,8 +99,9 @@ def _log_density(forecast: Predicted, share: Scalar) -> Float[Array, " n"]:
 
 def _of_misfits(rows: Float[Array, "n r"]) -> Float[Array, " n"]:
     """Return Gaussian log-weights of innovations scaled to unit variance."""
-    # the same expansion about the nearest member as in the product kernel, for a far y
-    return kde.log_weights(jnp.zeros(rows.shape[1], rows.dtype), rows, 1.0)
+    # differences from the nearest member keep their digits for a far y, as in `kde.log_weights`
+    nearest = rows[jnp.argmin(jnp.sum(rows**2, axis=1))][None]
+    return -0.5 * jnp.sum((rows - nearest) * (rows + nearest), axis=1)
 
 
 def _normalised(forecast: Predicted, log_weights: Float[Array, " n"]) -> Float[Array, " n"]:

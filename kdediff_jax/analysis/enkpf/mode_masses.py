@@ -50,7 +50,10 @@ class ModeMasses(eqx.Module):
     Args:
         threshold: squared standard errors below which nothing of a change is kept; 0 keeps all.
         separation: I from which, and up to which, the rule fades in. An upper end between 4.5 and 7
-            gives the same scores.
+            gives the same scores. Gaussian ensembles in 3 dimensions are above 3 by chance, 62, 34,
+            11 and 0 in a hundred of 10, 20, 40 and 100 members; both ends raised to the level of
+            one in twenty gave no better scores, and worse ones of 40 members where x or z alone of
+            Lorenz-63 is measured.
         odds: at which the second witness begins to keep a change.
         smallest_mass: of a cluster; below, there is nothing to scale up.
         iterations: of 2-means; it ends in fewer where there are two modes.
@@ -127,15 +130,15 @@ def clusters(points: Float[Array, "n d"], weights: Float[Array, " n"], iteration
     x = jnp.where(variance > 0, x / safe_sqrt(variance, otherwise=1.0), 0)
     _, axes = eigh(dot((weights[:, None] * x).T, x))
 
-    def centres(first: Array) -> tuple[Array, Array]:
-        return _centre(jnp.where(first, weights, 0), x), _centre(jnp.where(first, 0, weights), x)
+    def lloyd(_: int, state: tuple) -> tuple:
+        first = state[0]
+        a, b = _centres(first, weights, x)
+        return jnp.sum((x - a) ** 2, axis=1) < jnp.sum((x - b) ** 2, axis=1), first, a, b
 
-    def lloyd(_: int, first: Array) -> Array:
-        a, b = centres(first)
-        return jnp.sum((x - a) ** 2, axis=1) < jnp.sum((x - b) ** 2, axis=1)
-
-    first = lax.fori_loop(0, iterations, lloyd, dot(x, axes[:, -1:])[:, 0] > 0)
-    a, b = centres(first)
+    start, nowhere = dot(x, axes[:, -1:])[:, 0] > 0, jnp.zeros_like(x[:1])
+    # one round more, for the centres of the last parts
+    state = start, start, nowhere, nowhere
+    _, first, a, b = lax.fori_loop(0, iterations + 1, lloyd, state)
     mass = jnp.sum(jnp.where(first, weights, 0))
     along = dot(x - jnp.where(first[:, None], a, b), (a - b).T)[:, 0]
     squared = jnp.sum((a - b) ** 2)
@@ -150,8 +153,7 @@ def _log_ratio(
     """Return the Gaussian log-likelihood of the first cluster less that of the other."""
     known, measured = split_missing(y)
     predictions = jnp.where(measured[None], predictions, 0)
-    a = _centre(jnp.where(first, equal, 0), predictions)
-    b = _centre(jnp.where(first, 0, equal), predictions)
+    a, b = _centres(first, equal, predictions)
     within = predictions - jnp.where(first[:, None], a, b)
     rows = safe_sqrt(equal)[:, None] * within
     seen = whitened(jnp.concatenate([rows, known[None] - a, known[None] - b]), noise)
@@ -159,6 +161,11 @@ def _log_ratio(
     return 0.5 * (far_b - far_a)
 
 
-def _centre(mass: Float[Array, " n"], x: Float[Array, "n k"]) -> Float[Array, "1 k"]:
-    total = jnp.sum(mass)
-    return jnp.sum(mass[:, None] * x, axis=0, keepdims=True) / jnp.where(total > 0, total, 1)
+def _centres(
+    first: Bool[Array, " n"], weights: Float[Array, " n"], x: Float[Array, "n k"]
+) -> tuple[Float[Array, "1 k"], Float[Array, "1 k"]]:
+    """Return the weighted means of the first part and of the other; 0 for one without weight."""
+    parts = jnp.where(jnp.stack([first, ~first]), weights[None], 0)
+    total = jnp.sum(parts, axis=1, keepdims=True)
+    means = dot(parts / jnp.where(total > 0, total, 1), x)
+    return means[:1], means[1:]

@@ -135,16 +135,25 @@ def _likelier(forecast: Predicted, widened: Float[Array, "n d"], odds: Scalar) -
 
     Where no member allows the measurement at all, nothing can speak against widening.
     """
-    before = log_evidence(forecast)
-    gain = jnp.sum(log_evidence(forecast._replace(members=widened)) - before)
+    before, after = log_evidence(forecast, forecast.members, widened)
+    gain = jnp.sum(after - before)
     return jnp.any(before == least_evidence(forecast)) | (gain > jnp.log(like(gain, odds)))
 
 
-def log_evidence(forecast: Predicted) -> Float[Array, " m"]:
-    """Return log sum_i p(y_k | x_i), by predictions made anew; a missing component has log n."""
-    each = forecast.log_components()
-    densities = jnp.where(forecast.alive[:, None] & ~jnp.isnan(each), each, -jnp.inf)
-    return jnp.maximum(jax.nn.logsumexp(densities, axis=0), least_evidence(forecast))
+def log_evidence(forecast: Predicted, *candidates: Float[Array, "n d"]) -> Float[Array, "c m"]:
+    """Return log sum_i p(y_k | x_i), by predictions made anew; a missing component has log n.
+
+    Args:
+        forecast: what is known of the measurement.
+        *candidates: members x_i, some or others.
+    """
+
+    def of(members: Array) -> Float[Array, " m"]:
+        each = forecast._replace(members=members).log_components()
+        densities = jnp.where(forecast.alive[:, None] & ~jnp.isnan(each), each, -jnp.inf)
+        return jnp.maximum(jax.nn.logsumexp(densities, axis=0), least_evidence(forecast))
+
+    return jax.vmap(of)(jnp.stack(candidates))
 
 
 def least_evidence(forecast: Predicted) -> Scalar:
