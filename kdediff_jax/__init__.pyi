@@ -84,7 +84,6 @@ from .dynamics import Lorenz63 as Lorenz63
 from .dynamics import Lorenz96 as Lorenz96
 from .dynamics import RandomWalk as RandomWalk
 from .ensemble.abstract_localisation import AbstractLocalisation as AbstractLocalisation
-from .ensemble.adaptive_radius import AdaptiveRadius as AdaptiveRadius
 from .ensemble.analysis_points import AnalysisBlocks as AnalysisBlocks
 from .ensemble.analysis_points import AnalysisGrid as AnalysisGrid
 from .ensemble.correlation_localisation import (

@@ -75,12 +75,12 @@ class CorrelationLocalisation(AbstractLocalisation):
                 f"localisation: expected at least 3 members for correlations, got {n} (try: a "
                 "Localisation, by positions)"
             )
-        r = jnp.clip(dot(unit_columns(rows).T, unit_columns(columns)), -1, 1)
+        r = jnp.clip(dot(_unit(rows).T, _unit(columns)), -1, 1)
         chance = like(r, self.shrinkage) * (1 - r**2) / (n - 2)
         more = r**2 > chance
         return jnp.where(more, 1 - chance / jnp.where(more, r**2, 1), 0)
 
 
-def unit_columns(anomalies: Float[Array, "n k"]) -> Float[Array, "n k"]:
+def _unit(anomalies: Float[Array, "n k"]) -> Float[Array, "n k"]:
     """Return columns of length 1, and 0 of a constant."""
     return anomalies / safe_sqrt(jnp.sum(anomalies**2, axis=0, keepdims=True), otherwise=1.0)

@@ -257,18 +257,15 @@ class Localisation(AbstractLocalisation):
 
     def neighbourhood_size(self, d: int, dtype: jnp.dtype) -> Scalar:
         """Return how many coordinates are near one in the mean, each counted by its taper."""
-        placed = jnp.mean(jnp.sum(self.among_sample(dtype)[1].weights, axis=1))
+        if self.lists is None:
+            return jnp.mean(jnp.sum(self.among_state(d, dtype), axis=1))
+        state = jnp.asarray(self.state)
+        sample = _listed(self, state[self.lists.sample], state, self.lists.around, dtype)
+        placed = jnp.mean(jnp.sum(sample.weights, axis=1))
         weights = jnp.asarray(self.placeless, dtype)
         p, total = weights.shape[0], jnp.sum(weights)
         among = total**2 - jnp.sum(weights**2) + p  # of those without a place
         return ((d - p) * (placed + 2 * total) + among) / d
-
-    def among_sample(self, dtype: jnp.dtype) -> tuple[Int[Array, " s"], Neighbours]:
-        """Return some coordinates that have a place, all of a few, and those near each of them."""
-        state, lists = jnp.asarray(self.state), self.lists
-        if lists is None:
-            return jnp.arange(state.shape[0]), Neighbours(self._between(state, state, dtype))
-        return lists.sample, _listed(self, state[lists.sample], state, lists.around, dtype)
 
     def taper(
         self, d: int, m: int, dtype: jnp.dtype, t: Scalar | None = None
