@@ -8,15 +8,8 @@ from __future__ import annotations
 import equinox as eqx
 import jax.numpy as jnp
 
-from .._typing import Array, Float, Key, Scalar, like
-from ..ensemble.covariance import whole_ensemble
-from ..ensemble.gains import (
-    centred_normals,
-    centred_perturbations,
-    degrees_of_freedom,
-    step_of_few,
-    stochastic_step,
-)
+from .._typing import Key, like
+from ..ensemble.gains import centred_normals, step_of_few, step_of_many
 from ..ensemble.inflation import ConstantInflation, Inflation, as_inflation, restore_spread
 from ..observations.noise import AbstractNoise, AutoNoise, as_noise
 from .base import AbstractKalmanAnalysis
@@ -52,28 +45,15 @@ class EnKF(AbstractKalmanAnalysis):
 
     def condition(self, key: Key, forecast: Predicted) -> Outcome:
         """Move every member by the ensemble's own Kalman gain."""
-        members, m = forecast.members, forecast.y.shape[0]
-        few = members.shape[0] < m
-        step, freedom = (_step_of_few if few else _step)(key, forecast)
+        members = forecast.members
+        n, m = forecast.predictions.shape
+        perturbation = centred_normals(key, n, m, members.dtype)
+        perturbation = jnp.where(forecast.measured[None], perturbation, 0)
+        # in units in which R = 1
+        pull = forecast.whitened(forecast.innovations) + perturbation
+        deviations = forecast.whitened(forecast.deviations)
+        step_of = step_of_few if n < m else step_of_many
+        step, freedom = step_of(forecast.anomalies, deviations, pull)
         analysis = restore_spread(self.inflation, members, members + step, freedom)
-        ess = like(analysis, members.shape[0])
+        ess = like(analysis, n)
         return Outcome(analysis, jnp.mean(analysis, axis=0), ess, forecast.alive)
-
-
-def _step(key: Key, forecast: Predicted) -> tuple[Float[Array, "n d"], Scalar]:
-    """Return the members' steps and the degrees of freedom, by a system of m unknowns."""
-    noise = forecast.noise
-    covariances = whole_ensemble(forecast.anomalies, forecast.deviations)
-    perturbation = centred_perturbations(key, forecast.members.shape[0], noise)
-    perturbation = jnp.where(forecast.measured[None], perturbation, 0)
-    step, _ = stochastic_step(covariances, forecast.innovations, perturbation, noise)
-    return step, degrees_of_freedom(covariances.signal[0], noise)
-
-
-def _step_of_few(key: Key, forecast: Predicted) -> tuple[Float[Array, "n d"], Scalar]:
-    """Return the same by a system of N unknowns."""
-    n, m = forecast.predictions.shape
-    perturbation = centred_normals(key, n, m, forecast.y.dtype)
-    perturbation = jnp.where(forecast.measured[None], perturbation, 0)
-    pull = forecast.whitened(forecast.innovations) + perturbation
-    return step_of_few(forecast.anomalies, forecast.whitened(forecast.deviations), pull)

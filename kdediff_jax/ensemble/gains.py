@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from .._typing import Array, Float, Key, Scalar, like
 from ..numerics import centred, cholesky, dot, solve_lower, solve_positive
-from .covariance import Covariances
+from .covariance import Covariances, whole_ensemble
 
 
 def gain(
@@ -50,21 +50,33 @@ def stochastic_step(
     return dot(gains, pull[:, :, None])[:, :, 0], pull
 
 
-def step_of_few(
+def step_of_many(
     anomalies: Float[Array, "n d"], deviations: Float[Array, "n m"], pull: Float[Array, "n m"]
 ) -> tuple[Float[Array, "n d"], Scalar]:
-    r"""Return the same step, all of the likelihood, and the degrees of freedom, for N < m members.
-
-    With S = Y / sqrt(N - 1) and A anomalies over sqrt(N - 1), both of the whole ensemble,
-
-        P_xh (P_hh + 1)^{-1} = A^T S (1 + S^T S)^{-1} = A^T (1 + S S^T)^{-1} S:
-
-    a system of N unknowns, and no [m m] matrix.
+    """Return the same step, all of the likelihood in units of R = 1, and the degrees of freedom.
 
     Args:
         anomalies: of the members.
         deviations: R^{-1/2} Y, of their predictions.
         pull: R^{-1/2} (y + e_i - h(x_i)), of every member.
+    """
+    m = deviations.shape[1]
+    covariances = whole_ensemble(anomalies, deviations)
+    unit = jnp.eye(m, dtype=deviations.dtype)
+    step = dot(pull, gain(covariances, unit)[0].T)
+    return step, degrees_of_freedom(covariances.signal[0], unit)
+
+
+def step_of_few(
+    anomalies: Float[Array, "n d"], deviations: Float[Array, "n m"], pull: Float[Array, "n m"]
+) -> tuple[Float[Array, "n d"], Scalar]:
+    r"""Return the same by a system of N unknowns, for N < m.
+
+    With S = Y / sqrt(N - 1) and A anomalies over sqrt(N - 1), both of the whole ensemble,
+
+        P_xh (P_hh + 1)^{-1} = A^T S (1 + S^T S)^{-1} = A^T (1 + S S^T)^{-1} S:
+
+    no [m m] matrix. Arguments as `step_of_many`.
     """
     n = anomalies.shape[0]
     scaled = deviations / (n - 1) ** 0.5
@@ -93,7 +105,8 @@ def centred_perturbations(key: Key, n: int, noise: Float[Array, "m m"]) -> Float
 
 def centred_normals(key: Key, n: int, m: int, dtype: jnp.dtype) -> Float[Array, "n m"]:
     """Return the same with R = 1."""
-    return centred(jax.random.normal(key, (n, m), dtype)) * (n / (n - 1)) ** 0.5
+    draws = jax.random.normal(key, (n * m,), dtype).reshape(n, m)
+    return centred(draws) * (n / (n - 1)) ** 0.5
 
 
 def secant(
