@@ -60,9 +60,7 @@ def cuthbert_particles(dynamics, observation, members):
         found = particle_filter.build_filter(
             init_sample=lambda key: ensemble[0],
             propagate_sample=lambda key, x, y: _dynamics(dynamics)(x, key),
-            log_potential=lambda before, x, y: observation.log_likelihood(
-                y, x, jnp.float32(START)
-            ),
+            log_potential=lambda before, x, y: observation.log_likelihood(y, x, jnp.float32(START)),
             n_filter_particles=members,
             resampling_fn=systematic.resampling,
         )

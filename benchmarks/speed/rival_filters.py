@@ -46,7 +46,12 @@ from kdediff_jax.observations import Identity
 from kdediff_jax.runs import save_ensembles
 
 QUICK = "--quick" in sys.argv
-CLASSICAL = (("lorenz96-10", 100), ("lorenz96-10", 1000), ("lorenz96-40", 100), ("lorenz96-40", 1000))
+CLASSICAL = (
+    ("lorenz96-10", 100),
+    ("lorenz96-10", 1000),
+    ("lorenz96-40", 100),
+    ("lorenz96-40", 1000),
+)
 CYCLES, SEEDS = 100, tuple(range(8))
 # sites -> cycles, repeats of a timed run, seeds of a score
 RINGS = {40: (100, 15, 8), 4000: (30, 3, 1)}
@@ -140,7 +145,9 @@ def measured(runs, problems, repeats):
             "CPU milliseconds a cycle": round(1e3 * times[label].cpu / cycles, 4),
             "compile seconds": None if seconds is None else round(seconds, 2),
             "rmse": round(float(found.mean()), 3),
-            "rmse standard error": round(float(standard_error(found)), 3) if len(found) > 1 else None,
+            "rmse standard error": round(float(standard_error(found)), 3)
+            if len(found) > 1
+            else None,
         }
         print(label, rows[label], flush=True)
     return rows
@@ -188,7 +195,7 @@ def on_ring(d):
         "model of DAPPER's runs, milliseconds a cycle": round(1e3 * alone.wall / cycles, 4),
         "lists, seconds": round(lists, 2),
         "measurements in reach": {
-            "ours": int(np.sum(np.asarray(letkf.localisation.taper[0]) > 0)),
+            "ours": int(jnp.sum(letkf.localisation.taper(d, d, start.dtype)[0] > 0)),
             "DAPPER": len(single.taper(single.batches[0])[0]),
         },
         "difference of one analysis": difference(letkf, single, problems[0]),
@@ -213,7 +220,9 @@ def main():
     flags = Path("/proc/cpuinfo").read_text()
     body = {
         "instructions": "AVX-512" if "avx512f" in flags else "AVX2",
-        "classical": {f"{name}:{n}": classical(name, n) for name, n in CLASSICAL[: 1 if QUICK else 4]},
+        "classical": {
+            f"{name}:{n}": classical(name, n) for name, n in CLASSICAL[: 1 if QUICK else 4]
+        },
         "rings": {str(d): on_ring(d) for d in RINGS},
     }
     settings = {
