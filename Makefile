@@ -12,6 +12,8 @@ SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13)
 
 # Each worker compiles its own JAX programs, so more workers than cores only cost memory.
 WORKERS ?= 2
+# Threads of OpenBLAS's own in each worker fight over the cores: some decompositions take 60 times as long.
+export OPENBLAS_NUM_THREADS ?= 1
 PYTEST := $(PY) -m pytest -n auto --maxprocesses $(WORKERS) --dist worksteal
 PYTEST_ARGS ?=
 # Most of a quick test's time is compiling: without LLVM's optimiser, and without the fusion emitters

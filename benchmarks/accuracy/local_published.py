@@ -1,24 +1,28 @@
 """The untuned localised filters where others publish tuned ones on fields.
 
     python benchmarks/accuracy/local_published.py           writes results/local_published.json
-                                                            (10 minutes)
-    python benchmarks/accuracy/local_published.py NAME ..   some experiments, writes nothing
+                                                            (40 minutes)
+    python benchmarks/accuracy/local_published.py NAME ..   some experiments: replaces their rows
 
 Seeds 200 to 202, the first cycles of each experiment. RMSE of the analysis mean after its burn-in,
-by seed; CPU seconds of a cycle of one run, model included (the seeds run in one program).
+by seed; CPU seconds of a cycle of one run, model included (the seeds run in one program), with one
+thread of OpenBLAS. Each row has the commit that it was measured at.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 import kdediff_jax as kd
-from benchmarks.shared.records import save
+from benchmarks.shared.records import RESULTS, commit, read, save
 from kdediff_jax import experiments
 
 SEEDS = tuple(range(200, 203))
@@ -26,6 +30,7 @@ FILTERS = ("lenkpf", "letkf")
 CELLS = {  # members and cycles, the burn-in included
     "bocquet2019": ((16,), 600),
     "enff-ks": ((20,), 300),
+    "enff-ns": ((20,), 200),
     "dalearning-l96": ((10, 20, 40), 500),
     "dalearning-ks": ((10, 20, 40), 300),
 }
@@ -61,7 +66,7 @@ def measure(name):
         for label in FILTERS:
             values, seconds = run(experiment, experiment.filter(label, members), members, cycles)
             row = {"experiment": name, "members": members, "filter": label, "cycles": cycles}
-            row |= {"rmse": values.tolist(), "CPU seconds a cycle": seconds}
+            row |= {"rmse": values.tolist(), "CPU seconds a cycle": seconds, "commit": commit()}
             rows.append(row | {"published": published})
             print(
                 f"{name} N = {members} {label}: RMSE {values.mean():.4f} ({values.round(4)}), "
@@ -72,10 +77,13 @@ def measure(name):
 
 
 def main(names):
-    """Measure every experiment, and keep it."""
-    rows = [row for name in names or CELLS for row in measure(name)]
+    """Measure experiments, and keep them beside what was measured of the others."""
+    earlier = read("local_published")["rows"] if (RESULTS / "local_published.json").exists() else []
+    rows = {name: [row for row in earlier if row["experiment"] == name] for name in CELLS}
     settings = {"seeds": SEEDS, "cells": CELLS}
-    save("local_published", settings, {"rows": rows}, partial=bool(names))
+    for name in names or CELLS:
+        rows[name] = measure(name)
+        save("local_published", settings, {"rows": [row for each in rows.values() for row in each]})
 
 
 if __name__ == "__main__":

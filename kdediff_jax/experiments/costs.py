@@ -16,7 +16,8 @@ from .plan import Plan
 from .scores import compared_draws
 
 SUBSTEP = 4e-9  # seconds a coordinate and substep of the model
-CUBIC, LOCAL, PAIR = 2.8e-7, 2.0e-8, 3.0e-8  # a coordinate^3, a coordinate and pair, a pair
+CUBIC, PAIR = 2.8e-7, 1.5e-8  # seconds a coordinate^3, a pair
+LOCAL = 2.5e-6  # seconds a coordinate and member, with some 30 measurements within reach
 TRANSPORT = 2e-7  # seconds of exact W2 a member and reference draw
 MATRIX = 8  # bytes of exact W2 a member and reference draw
 
@@ -33,7 +34,7 @@ def _untuned(size: Size) -> float:
 
 
 def _local(size: Size) -> float:
-    return 1e-3 + LOCAL * size.d * size.members**2
+    return 1e-3 + LOCAL * size.d * size.members
 
 
 def _flow(size: Size) -> float:
@@ -61,7 +62,7 @@ COMPILING_OTHERS = 4.0
 # of a reproduction: programs, lines with exact W2, and flows that its lines cost: the paper's
 # sampler at its tolerance takes as long as eight
 PROGRAMS, LINES, FLOW_LINES = 13, 11, 10
-TOGETHER = 4.0  # points of a batch wait for the slowest, and are scored
+TOGETHER = 2.0  # points of a batch wait for the slowest, and are scored
 
 
 class Cost(NamedTuple):

@@ -117,7 +117,7 @@ def test_costs_grow_with_the_work():
 def test_a_reproduction_takes_hours_and_a_quick_one_minutes():
     experiment, small = experiments.load("lorenz63-z"), Plan.quick()
     whole = costs.of_reproduction(experiment, Plan(), 2)
-    assert 1800 < whole < 36 * 3600  # the pages say half a day on two cores
+    assert 1800 < whole < 36 * 3600  # the pages say hours on two cores
     assert 20 < costs.of_reproduction(quickness.quick(experiment), small, 2) < 120
 
 
@@ -127,7 +127,7 @@ def test_quick_experiments_take_less_than_two_minutes(name):
     experiment = quickness.quick(experiments.load(name))
     names = experiment.default_filters
     found = costs.cost(experiment, names, quickness.MEMBERS, experiment.num_cycles, 2)
-    assert found.seconds < 90 and experiment.burn_in < experiment.num_cycles
+    assert found.seconds < 120 and experiment.burn_in < experiment.num_cycles
     assert all(len(values) <= 3 for values in experiment.grid.values())
 
 

@@ -42,3 +42,23 @@ def test_devices_of_a_script(before, devices, warned):
     found, told, scores = json.loads(done.stdout)
     assert found == devices and scores == [0, 1, 2, 3]
     assert len(told) == warned and all("call kd.use_every_core() first" in text for text in told)
+
+
+@pytest.mark.parametrize(("told", "threads"), [({}, "1"), ({"OPENBLAS_NUM_THREADS": "2"}, "2")])
+def test_the_linear_algebra_library_starts_no_threads_beside_the_devices(told, threads):
+    """It reads the variable when it is loaded, which JAX does at the first decomposition."""
+    script = """
+import os, sys
+import jax.numpy as jnp
+import kdediff_jax as kd
+assert kd.use_every_core() and "scipy.linalg" not in sys.modules
+jnp.linalg.eigh(jnp.eye(2))
+assert "scipy.linalg" in sys.modules
+print(os.environ["OPENBLAS_NUM_THREADS"])
+"""
+    env = {k: v for k, v in os.environ.items() if k != "OPENBLAS_NUM_THREADS"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True,
+        env={**env, **told, "JAX_PLATFORMS": "cpu"},
+    )  # fmt: skip
+    assert done.stdout.strip() == threads
