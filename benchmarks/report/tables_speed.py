@@ -158,8 +158,8 @@ def rival_filters(record):
     heads = ["Lorenz-96", "N", "filter", "ours, ms", "theirs, ms", "ratio", "RMSE", "theirs"]
     return section(
         "Filters beside cuthbert's and DAPPER's",
-        "Milliseconds of CPU a cycle, on one core; a ratio above 1: ours is faster. The same model, "
-        "measurements and initial members, against "
+        "Milliseconds of CPU a cycle, on one core; a ratio above 1: ours is faster. The same "
+        "model, measurements and initial members, against "
         f"[cuthbert](https://pypi.org/project/cuthbert/) {settings['cuthbert']} (EnKF, SIR), one "
         "compiled program each, and [DAPPER](https://pypi.org/project/dapper/) "
         f"{settings['dapper']} (LETKF), whose analysis is NumPy. On the experiments no inflation "
@@ -168,8 +168,8 @@ def rival_filters(record):
         f"(LETKF), a radius of {settings['radius']:g} sites; without localisation an EnKF of so "
         "few members is lost on the larger one, in either.",
         tables.markdown_table(heads, rows),
-        f"The model alone, in DAPPER's runs: {'; '.join(notes)}. Its setting of this model analyses "
-        f"two coordinates at a time, ours every one. {record['instructions']}.",
+        f"The model alone, in DAPPER's runs: {'; '.join(notes)}. Its setting of this model "
+        f"analyses two coordinates at a time, ours every one. {record['instructions']}.",
         made_by(record, "rival_filters"),
     )
 

@@ -54,7 +54,7 @@ CLASSICAL = (
 )
 CYCLES, SEEDS = 100, tuple(range(8))
 # sites -> cycles, repeats of a timed run, seeds of a score
-RINGS = {40: (100, 15, 8), 4000: (30, 3, 1)}
+RINGS = {40: (100, 15, 8), 4000: (20, 3, 1)}
 MEMBERS, RADIUS = 40, 4.0
 INFLATION = {"EnKF": 1.06, "LETKF": 1.02}  # of both libraries
 
