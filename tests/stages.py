@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import jax
 import jax.numpy as jnp
 
@@ -39,3 +41,9 @@ def share_of(scheme, forecast):
     candidates, chosen = posteriors_of(scheme, forecast)
     gaps = jnp.sum((candidates.means - chosen.means[None]) ** 2, axis=(1, 2))
     return jnp.asarray(scheme.kalman_share.shares)[jnp.argmin(gaps)]
+
+
+def with_two_long_axes(program, m):
+    """Return the shapes in a program (its text will do) that have two axes of m and more."""
+    shapes = set(re.findall(r"\[(\d+(?:,\d+)+)\]", str(program)))
+    return {shape for shape in shapes if sum(int(size) >= m for size in shape.split(",")) > 1}

@@ -17,7 +17,13 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from .._typing import Array, Float
-from ..numerics import apply_spectral, masked_covariance, mixed, split_missing
+from ..numerics import (
+    AbstractCovariance,
+    apply_spectral,
+    masked_covariance,
+    mixed,
+    split_missing,
+)
 from .predict import Predicted
 
 
@@ -31,6 +37,13 @@ def decorrelated(forecast: Predicted) -> Predicted:
     model = forecast.error_model
     if not model.correlated:
         return forecast
+    if isinstance(model.covariance, AbstractCovariance):
+        raise ValueError(
+            "observation: expected a `covariance` that is a diagonal, blocks or a matrix where a "
+            "scheme localises component by component, got a structured one "
+            f"({type(model.covariance).__name__}); blocks (b, s, s) of components that follow each "
+            "other would do, and so would EnKF or ETKF"
+        )
     known, measured = split_missing(forecast.y)
     noise, one = masked_covariance(model.covariance, measured), jnp.ones_like(forecast.y)
     # missing components are apart in R, and so in its root: they mix with none

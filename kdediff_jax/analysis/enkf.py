@@ -9,7 +9,8 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from .._typing import Key, like
-from ..ensemble.gains import centred_normals, step_of_few, step_of_many
+from ..ensemble.covariance import whole_ensemble
+from ..ensemble.gains import centred_normals, degrees_of_freedom, kalman_step
 from ..ensemble.inflation import ConstantInflation, Inflation, as_inflation, restore_spread
 from ..observations.noise import AbstractNoise, AutoNoise, as_noise
 from .base import AbstractKalmanAnalysis
@@ -45,15 +46,14 @@ class EnKF(AbstractKalmanAnalysis):
 
     def condition(self, key: Key, forecast: Predicted) -> Outcome:
         """Move every member by the ensemble's own Kalman gain."""
-        members = forecast.members
-        n, m = forecast.predictions.shape
-        perturbation = centred_normals(key, n, m, members.dtype)
-        perturbation = jnp.where(forecast.measured[None], perturbation, 0)
-        # in units in which R = 1
-        pull = forecast.whitened(forecast.innovations) + perturbation
-        deviations = forecast.whitened(forecast.deviations)
-        step_of = step_of_few if n < m else step_of_many
-        step, freedom = step_of(forecast.anomalies, deviations, pull)
+        members, n = forecast.members, forecast.members.shape[0]
+        both = forecast.whitened(jnp.concatenate([forecast.deviations, forecast.innovations]))
+        deviations, innovations = both[:n], both[n:]
+        # in a missing component it meets deviations of 0, and has no effect
+        perturbation = centred_normals(key, n, both.shape[1], both.dtype)
+        covariances = whole_ensemble(forecast.anomalies, deviations)
+        step = kalman_step(covariances, innovations + perturbation)
+        freedom = degrees_of_freedom(deviations)
         analysis = restore_spread(self.inflation, members, members + step, freedom)
         ess = like(analysis, n)
         return Outcome(analysis, jnp.mean(analysis, axis=0), ess, forecast.alive)

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 from .._checks import vector
 from .._typing import Array, Bool, Float, Key, Scalar
 from ..numerics import (
+    Covariance,
     LinearFit,
-    as_matrix,
     centred,
     masked_covariance,
     split_missing,
@@ -64,18 +64,22 @@ class Predicted(NamedTuple):
         return ~jnp.isnan(self.y)
 
     @property
-    def noise(self) -> Float[Array, "m m"]:
-        """R, with missing components cut off and given unit variance."""
-        return as_matrix(masked_covariance(self.error_model.covariance, self.measured))
+    def noise(self) -> Covariance:
+        """R in the form it has, with missing components cut off and given unit variance."""
+        return masked_covariance(self.error_model.covariance, self.measured)
 
     @property
     def noise_variance(self) -> Float[Array, " m"]:
         """Diagonal of R, 1 in missing components: no matrix is formed."""
         return jnp.where(self.measured, variances(self.error_model.covariance), 1)
 
-    def whitened(self, rows: Float[Array, "n m"]) -> Float[Array, "n m"]:
-        """Return rows L^{-T} with R = L L^T: errors become independent, of unit variance."""
-        return whitened(rows, masked_covariance(self.error_model.covariance, self.measured))
+    def whitened(self, rows: Float[Array, "n m"]) -> Float[Array, "n r"]:
+        """Return rows in which errors are independent, of unit variance, see `numerics.whitened`.
+
+        What is compared has to be whitened together: an R without a factor gives each call
+        coordinates of its own.
+        """
+        return whitened(rows, self.noise)
 
     @property
     def anomalies(self) -> Float[Array, "n d"]:

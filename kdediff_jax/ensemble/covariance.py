@@ -13,22 +13,36 @@ from ..numerics import apply_spectral, dot, root_of_rows, safe_sqrt, solve_posit
 
 
 class Covariances(NamedTuple):
-    """Prior covariances: P_xh [k d m] and P_hh [k m m], with k the number of members or 1."""
+    """Prior covariances P_xh = X^T Y and P_hh = Y^T Y, by k pairs of r rows each.
 
-    cross: Float[Array, "k d m"]
-    signal: Float[Array, "k m m"]
+    Attributes:
+        state: X.
+        predicted: Y.
+    """
+
+    state: Float[Array, "k r d"]
+    predicted: Float[Array, "k r m"]
+
+    @property
+    def cross(self) -> Float[Array, "k d m"]:
+        """P_xh."""
+        return dot(jnp.swapaxes(self.state, 1, 2), self.predicted)
+
+    @property
+    def signal(self) -> Float[Array, "k m m"]:
+        """P_hh."""
+        return dot(jnp.swapaxes(self.predicted, 1, 2), self.predicted)
 
 
 def whole_ensemble(anomalies: Float[Array, "n d"], deviations: Float[Array, "n m"]) -> Covariances:
-    """Return the sample covariances (divisor n - 1) of the whole ensemble, k = 1.
+    """Return the sample covariances (divisor n - 1) of the whole ensemble, k = 1 and r = n.
 
     Args:
         anomalies: of the members.
         deviations: anomalies of their noise-free predictions.
     """
-    n = anomalies.shape[0]
-    cross = dot(anomalies.T, deviations) / (n - 1)
-    return Covariances(cross[None], (dot(deviations.T, deviations) / (n - 1))[None])
+    scale = (anomalies.shape[0] - 1) ** 0.5
+    return Covariances(anomalies[None] / scale, deviations[None] / scale)
 
 
 def neighbourhoods(
@@ -37,7 +51,7 @@ def neighbourhoods(
     deviations: Float[Array, "n m"],
     width: Scalar,
 ) -> Covariances:
-    r"""Return the covariances around every member: two modes get a gain each.
+    r"""Return the covariances around every member, k = n and r = d: two modes get a gain each.
 
     In coordinates z of unit covariance, with Gaussian weights of the width given, the covariance
     C_i around member i and the slope of h on z there are attention-weighted sums. The weights
@@ -60,17 +74,21 @@ def neighbourhoods(
     blend = jnp.where(members < d + 1, 1, (d + 1) / (members + d + 1))[:, None]
     overall = dot(deviations.T, whitened) / (n - 1)
     slope = (1 - blend[:, :, None]) * slope + blend[:, :, None] * overall[None]
-    (to_predicted,) = apply_spectral(_widened, near, (jnp.swapaxes(slope, 1, 2),), width, blend)
-    return Covariances(dot(root[None], to_predicted), dot(slope, to_predicted))
+    right = jnp.broadcast_to(root.T[None], (n, d, d)), jnp.swapaxes(slope, 1, 2)
+    return Covariances(*apply_spectral(_widened, near, right, width, blend))
 
 
-def _widened(variances: Array, width: Scalar, blend: Array) -> tuple[Array]:
-    """Return the variances c / (1 - c / width^2) of what a window of that width saw, at most 1."""
+def _widened(variances: Array, width: Scalar, blend: Array) -> tuple[Array, Array]:
+    """Return the deviations that a window of that width saw, for state and prediction.
+
+    They are the square roots of c / (1 - c / width^2), at most 1.
+    """
     seen = jnp.maximum(variances, jnp.finfo(variances.dtype).eps)
     rest = 1 - seen / width**2
     inside = rest > seen  # else above 1
     widened = jnp.where(inside, seen / jnp.where(inside, rest, 1), 1)
-    return (widened ** (1 - blend),)
+    std = widened ** (0.5 * (1 - blend))
+    return std, std
 
 
 def _near_moments(

@@ -11,8 +11,10 @@ from .bisection import bisect, bisect_root, newton_root
 from .layout import row_major
 from .linalg import cho_solve, cholesky, eigh, solve, solve_lower, triangular_root
 from .noise_covariance import (
-    as_matrix,
+    AbstractCovariance,
+    Covariance,
     covariance_in_units,
+    in_form_of,
     masked_covariance,
     mixed,
     variances,
@@ -27,16 +29,16 @@ from .spectral import Image, apply_gram, apply_spectral
 from .units import binary_unit, unit_of_spread
 
 __all__ = [
+    "AbstractCovariance",
+    "Covariance",
     "Image",
     "LinearFit",
     "Smooth",
     "apply_gram",
     "apply_spectral",
-    "as_matrix",
     "binary_unit",
     "bisect",
     "bisect_root",
-    "newton_root",
     "centred",
     "cho_solve",
     "cholesky",
@@ -44,10 +46,12 @@ __all__ = [
     "dot",
     "eigh",
     "floored_root",
+    "in_form_of",
     "linear_fit",
     "masked_covariance",
     "mean_squares",
     "mixed",
+    "newton_root",
     "rarely",
     "root_of_rows",
     "row_major",

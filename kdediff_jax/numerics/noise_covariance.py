@@ -1,11 +1,16 @@
 r"""R of a measurement in any of its forms: a matrix [m m], its diagonal [m], or blocks [b s s].
 
 Independent errors are the rule, and a million of them have no matrix. Blocks are those of s
-components each that follow each other, m = b s; between blocks errors are independent.
+components each that follow each other, m = b s; between blocks errors are independent. What has
+another structure is an `AbstractCovariance` (`structured_covariance`).
 """
 
 from __future__ import annotations
 
+import abc
+from typing import Any, TypeAlias
+
+import equinox as eqx
 import jax.numpy as jnp
 
 from .._typing import Array, Bool, Float
@@ -13,25 +18,57 @@ from .arrays import dot
 from .linalg import cholesky, solve_lower
 
 
-def as_matrix(covariance: Float[Array, "m *m"]) -> Float[Array, "m m"]:
-    """Return R as a matrix."""
-    if covariance.ndim == 3:
-        b, s, _ = covariance.shape
-        each = jnp.arange(b)
-        matrix = jnp.zeros((b, s, b, s), covariance.dtype).at[each, :, each].set(covariance)
-        return matrix.reshape(b * s, b * s)
-    return jnp.diag(covariance) if covariance.ndim == 1 else covariance
+class AbstractCovariance(eqx.Module):
+    """R with a structure of its own.
+
+    Attributes:
+        factored: whether rows are whitened by a factor of R; else each call of `whitened` has
+            coordinates of its own, in which only the rows given together can be compared.
+    """
+
+    factored: eqx.AbstractClassVar[bool]
+
+    @abc.abstractmethod
+    def variances(self) -> Float[Array, " m"]:
+        """Return the diagonal."""
+
+    @abc.abstractmethod
+    def in_units(self, units: Float[Array, " m"]) -> AbstractCovariance:
+        """Return R of a measurement expressed in other units."""
+
+    @abc.abstractmethod
+    def masked(self, measured: Bool[Array, " m"]) -> AbstractCovariance:
+        """Return R with missing components cut off and given unit variance."""
+
+    @abc.abstractmethod
+    def whitened(self, rows: Float[Array, "n m"]) -> Float[Array, "n r"]:
+        """Return rows in coordinates in which errors are independent, of unit variance."""
 
 
-def variances(covariance: Float[Array, "m *m"]) -> Float[Array, " m"]:
+Covariance: TypeAlias = Array | AbstractCovariance
+
+
+def in_form_of(covariance: Covariance, variances: Float[Array, " m"]) -> Float[Array, "m *m"]:
+    """Return independent errors of some variances, in the form that a covariance has."""
+    if isinstance(covariance, AbstractCovariance) or covariance.ndim == 1:
+        return variances
+    unit = jnp.eye(covariance.shape[-1], dtype=covariance.dtype)
+    return variances.reshape(covariance.shape[:-1])[..., None] * unit
+
+
+def variances(covariance: Covariance) -> Float[Array, " m"]:
     """Return the diagonal of R."""
+    if isinstance(covariance, AbstractCovariance):
+        return covariance.variances()
     if covariance.ndim == 1:
         return covariance
     return jnp.diagonal(covariance, axis1=-2, axis2=-1).reshape(-1)
 
 
-def covariance_in_units(covariance: Float[Array, "m *m"], units: Float[Array, " m"]) -> Array:
+def covariance_in_units(covariance: Covariance, units: Float[Array, " m"]) -> Covariance:
     """Return R of a measurement expressed in other units, in the form it has."""
+    if isinstance(covariance, AbstractCovariance):
+        return covariance.in_units(units)
     # one after the other: the square of a small unit is no number
     if covariance.ndim == 1:
         return covariance / units / units
@@ -39,10 +76,10 @@ def covariance_in_units(covariance: Float[Array, "m *m"], units: Float[Array, " 
     return covariance / units[..., None, :] / units[..., :, None]
 
 
-def masked_covariance(
-    covariance: Float[Array, "m *m"], measured: Bool[Array, " m"]
-) -> Float[Array, "m *m"]:
+def masked_covariance(covariance: Any, measured: Bool[Array, " m"]) -> Any:
     """Return R with missing components cut off and given unit variance, in the form it has."""
+    if isinstance(covariance, AbstractCovariance):
+        return covariance.masked(measured)
     if covariance.ndim == 1:
         return jnp.where(measured, covariance, 1)
     measured = measured.reshape(covariance.shape[:-1])
@@ -52,8 +89,14 @@ def masked_covariance(
     return jnp.where(both, covariance, 0) + missing[..., None] * unit
 
 
-def whitened(rows: Float[Array, "n m"], covariance: Float[Array, "m *m"]) -> Float[Array, "n m"]:
-    """Return rows L^{-T}, R = L L^T: errors of covariance R become independent, of variance 1."""
+def whitened(rows: Float[Array, "n m"], covariance: Covariance) -> Float[Array, "n r"]:
+    """Return rows L^{-T}, R = L L^T: errors of covariance R become independent, of variance 1.
+
+    What has no factor is returned in coordinates of the rows' own span: only what is given together
+    can be compared.
+    """
+    if isinstance(covariance, AbstractCovariance):
+        return covariance.whitened(rows)
     if covariance.ndim == 1:
         return rows / jnp.sqrt(covariance)[None]
     columns = rows.T.reshape(*covariance.shape[:-1], -1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import abc
 import math
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -36,11 +36,15 @@ class AbstractAdditive(AbstractLikelihood):
         """Return h(x)."""
 
     @abc.abstractmethod
-    def covariance(self, m: int, dtype: jnp.dtype, t: Scalar) -> Float[Array, "m *m"]:
+    def covariance(self, m: int, dtype: jnp.dtype, t: Scalar) -> Any:
         """Return R [m m], its diagonal [m] where errors are independent, or its blocks [b s s].
 
         Blocks are those of s components each that follow each other, m = b s, independent of the
-        others.
+        others. R may also be a `lineax` operator. A diagonal one, a tridiagonal one and one made of
+        matrices serve as such. Of any other, with the tag of a positive semidefinite operator,
+        products R v are enough for `EnKF` and `ETKF`, which solve with it by conjugate gradients;
+        its diagonal costs m products where it has no tag of a unit diagonal. The localised schemes
+        take a diagonal, blocks or a matrix.
         """
 
 

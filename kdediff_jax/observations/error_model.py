@@ -13,9 +13,18 @@ from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from .._typing import Array, Bool, Float, Key, Scalar, like
-from ..numerics import dot, linear_fit, rarely, split_missing, variances
+from ..numerics import (
+    AbstractCovariance,
+    Covariance,
+    dot,
+    linear_fit,
+    rarely,
+    split_missing,
+    variances,
+)
 from .additive import AbstractAdditive, AbstractAdditiveNoise
 from .base import AbstractLikelihood, AbstractObservation
 from .recorded import sample_replicates
@@ -30,8 +39,8 @@ class ErrorModel(NamedTuple):
 
     Attributes:
         predict: members [n d] -> noise-free predictions h(x_i) [n m], in the units of y.
-        covariance: R of the noise, its blocks [b s s], or its diagonal where errors are
-            independent, or where a scheme asks for no more.
+        covariance: R of the noise as a matrix, its blocks [b s s], a structure, or its diagonal
+            where errors are independent, or where a scheme asks for no more.
         log_likelihood: (y, members) -> log p(y | x_i) [n], where the density is known and not
             Gaussian, else None.
         components: (y, members) -> log p(y_k | x_i) [n m], where the density of each component is
@@ -39,12 +48,11 @@ class ErrorModel(NamedTuple):
         additive: whether the noise is Gaussian with covariance R after all; only read where there
             is a density.
         regressed: whether h is a regression on the members, which is known among them only.
-        correlated: whether R is stated as a matrix or as blocks: what lies off its diagonal is no
-            chance.
+        correlated: whether R is stated as more than a diagonal: what lies off it is no chance.
     """
 
     predict: Callable[[Float[Array, "n d"]], Float[Array, "n m"]]
-    covariance: Float[Array, "m *m"]
+    covariance: Covariance
     log_likelihood: Callable[[Array, Array], Array] | None = None
     components: Callable[[Array, Array], Array] | None = None
     additive: Bool[Array, ""] | bool = False
@@ -139,18 +147,34 @@ def from_statement(
         return over_members(observation, lambda o, x: o.mean(x, t))(points)
 
     m = jax.eval_shape(mean, forecast).shape[1]
-    r = observation.covariance(m, forecast.dtype, t)
-    blocks = r.ndim == 3 and r.shape[1] == r.shape[2] and r.shape[0] * r.shape[1] == m
-    if r.shape not in ((m,), (m, m)) and not blocks:
-        raise ValueError(
-            f"observation: expected `covariance` to return shape ({m},), ({m}, {m}) or blocks "
-            f"(b, s, s) with b s = {m}, got {r.shape}"
-        )
+    r = _stated_covariance(observation, m, forecast.dtype, t)
     if observation.gaussian:
-        return ErrorModel(mean, r, correlated=r.ndim > 1)
+        correlated = isinstance(r, AbstractCovariance) or r.ndim > 1
+        return ErrorModel(mean, r, correlated=correlated)
     if isinstance(observation, AbstractAdditiveNoise):
         return ErrorModel(mean, r, density(observation, t), _components(observation, t))
     return ErrorModel(mean, r, density(observation, t))
+
+
+def _stated_covariance(
+    observation: AbstractAdditive, m: int, dtype: jnp.dtype, t: Scalar
+) -> Covariance:
+    """Return R, checked, an operator in a form that the schemes know."""
+    r = observation.covariance(m, dtype, t)
+    if not isinstance(r, (jax.Array, np.ndarray)):
+        # imported where there is an operator: it takes its time
+        from ..numerics.structured_covariance import covariance_of_operator
+
+        r = covariance_of_operator(r, m, dtype)
+    if isinstance(r, AbstractCovariance):
+        return r
+    blocks = r.ndim == 3 and r.shape[1] == r.shape[2] and r.shape[0] * r.shape[1] == m
+    if r.shape not in ((m,), (m, m)) and not blocks:
+        raise ValueError(
+            f"observation: expected `covariance` to return shape ({m},), ({m}, {m}), a `lineax` "
+            f"operator, or blocks (b, s, s) with b s = {m}, got {r.shape}"
+        )
+    return jnp.asarray(r)
 
 
 def _components(

@@ -33,7 +33,7 @@ def test_what_is_known_of_a_forecast(x64):
     h = x @ MATRIX.T
     np.testing.assert_array_equal(forecast.measured, [True, False])
     np.testing.assert_allclose(forecast.predictions, h, rtol=1e-12)
-    np.testing.assert_allclose(forecast.noise, [[0.49, 0.0], [0.0, 1.0]])
+    np.testing.assert_allclose(forecast.noise, [0.49, 1.0])
     np.testing.assert_allclose(forecast.anomalies, x - x.mean(axis=0), atol=1e-12)
     np.testing.assert_allclose(
         forecast.deviations, (h - h.mean(axis=0)) * [1, 0], rtol=1e-12, atol=1e-12

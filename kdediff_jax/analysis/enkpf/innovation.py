@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.scipy.special import erf
 
 from ..._typing import Array, Bool, Float, Scalar, like
-from ...numerics import bisect_root, cholesky, dot, eigh, solve_lower
+from ...numerics import bisect_root, dot, eigh, root_of_rows
 
 HALVINGS = 14  # of a bracket of log factors: to a thousandth
 
@@ -26,19 +26,27 @@ class Innovation(NamedTuple):
         weights: w_k, 1, or 0 for components that do not count.
     """
 
-    values: Float[Array, " m"]
-    squares: Float[Array, " m"]
-    weights: Float[Array, " m"]
+    values: Float[Array, " r"]
+    squares: Float[Array, " r"]
+    weights: Float[Array, " r"]
 
 
-def joint_innovation(
-    e: Float[Array, " m"], signal: Float[Array, "m m"], noise: Float[Array, "m m"]
-) -> Innovation:
-    """Return the innovation e, 0 where nothing is measured, in the eigenbasis of P_hh and R."""
-    root = cholesky(noise)
-    half = solve_lower(root, jnp.concatenate([signal, e[:, None]], axis=1))
-    values, vectors = eigh(solve_lower(root, half[:, :-1].T))
-    squares = dot(vectors.T, half[:, -1:])[:, 0] ** 2
+def joint_innovation(e: Float[Array, " m"], deviations: Float[Array, "n m"]) -> Innovation:
+    """Return the innovation in the eigenbasis of P_hh.
+
+    Nothing is known, and nothing said, outside of what the members and the innovation span: where
+    these are fewer than the components, all is in coordinates of that span.
+
+    Args:
+        e: whitened, 0 where nothing is measured.
+        deviations: R^{-1/2} Y, anomalies of the predictions.
+    """
+    scaled = deviations / (deviations.shape[0] - 1) ** 0.5
+    both = jnp.concatenate([scaled, e[None]])
+    if both.shape[0] < both.shape[1]:
+        both = root_of_rows(both.T)
+    values, vectors = eigh(dot(both[:-1].T, both[:-1]))
+    squares = dot(both[-1:], vectors)[0] ** 2
     return Innovation(jnp.maximum(values, 0), squares, jnp.ones_like(squares))
 
 

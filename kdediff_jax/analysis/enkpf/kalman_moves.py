@@ -14,10 +14,10 @@ import jax
 import jax.numpy as jnp
 
 from ..._checks import positive
-from ..._typing import Array, Float, Key, Number, like, tunable
+from ..._typing import Array, Bool, Float, Key, Number, Scalar, like, tunable
 from ...ensemble.covariance import Covariances, neighbourhoods, whole_ensemble
-from ...ensemble.gains import centred_perturbations, secant, stochastic_step
-from ...numerics import root_of_rows, solve_lower
+from ...ensemble.gains import centred_normals, kalman_step, secant
+from ...numerics import Covariance, in_form_of, root_of_rows, safe_sqrt, solve_lower, whitened
 from ...observations.gaussian_surrogate import GaussianSurrogate
 from ..predict import Predicted
 
@@ -44,18 +44,44 @@ class LocalGain(eqx.Module):
 
     def __call__(
         self, anomalies: Float[Array, "n d"], deviations: Float[Array, "n m"]
-    ) -> Covariances:
-        """Return the covariances of state and prediction around every member, or of all."""
+    ) -> MemberGains:
+        """Return the gains of every member.
+
+        Args:
+            anomalies: of the members.
+            deviations: of their predictions, whitened.
+        """
         overall = whole_ensemble(anomalies, deviations)
         n, d = anomalies.shape
         if d > self.dimensions:
-            return overall
+            return MemberGains(overall)
         root = root_of_rows(anomalies / (n - 1) ** 0.5)
-        whitened = solve_lower(root, anomalies.T).T
+        standard = solve_lower(root, anomalies.T).T
         width = like(anomalies, self.width)
         finite = jnp.isfinite(width)
-        near = neighbourhoods(whitened, root, deviations, jnp.where(finite, width, 1))
-        return jax.tree.map(lambda a, b: jnp.where(finite, a, b), near, overall)
+        near = neighbourhoods(standard, root, deviations, jnp.where(finite, width, 1))
+        return MemberGains(overall, near, finite)
+
+
+class MemberGains(NamedTuple):
+    """The covariances behind the gain of every member.
+
+    Attributes:
+        overall: of the whole ensemble.
+        near: around every member, if in use.
+        local: whether the gains are those of neighbourhoods.
+    """
+
+    overall: Covariances
+    near: Covariances | None = None
+    local: Bool[Array, ""] | bool = False
+
+    def step(self, pull: Float[Array, "n m"], share: Scalar) -> Float[Array, "n d"]:
+        """Return the members' steps, see `kalman_step`."""
+        step = kalman_step(self.overall, pull, share)
+        if self.near is None:
+            return step
+        return jnp.where(self.local, kalman_step(self.near, pull, share), step)
 
 
 class Surrogate(NamedTuple):
@@ -65,7 +91,11 @@ class Surrogate(NamedTuple):
     """
 
     y: Float[Array, " m"]
-    noise: Float[Array, "m *m"]
+    noise: Covariance
+
+    def whitened(self, rows: Float[Array, "n m"]) -> Float[Array, "n m"]:
+        """Return rows in which errors are independent, of unit variance."""
+        return whitened(rows, self.noise)
 
 
 def surrogate(forecast: Predicted, rule: GaussianSurrogate) -> Surrogate:
@@ -76,7 +106,7 @@ def surrogate(forecast: Predicted, rule: GaussianSurrogate) -> Surrogate:
 
     def sites() -> Surrogate:
         y, variance = _sites(forecast, rule)
-        return Surrogate(y, jnp.diag(variance))
+        return Surrogate(y, in_form_of(forecast.noise, variance))
 
     return forecast.error_model.by_noise(as_it_is, sites)
 
@@ -115,17 +145,17 @@ def kalman_moves(
         gain: whose neighbourhoods give the gains.
     """
     members, measured = forecast.members, forecast.measured
-    covariances = gain(forecast.anomalies, forecast.deviations)
-    innovations = forecast._replace(y=measurement.y).innovations
-    perturbation = centred_perturbations(key, members.shape[0], measurement.noise)
+    n, m = forecast.predictions.shape
+    gains = gain(forecast.anomalies, measurement.whitened(forecast.deviations))
+    innovations = measurement.whitened(forecast._replace(y=measurement.y).innovations)
+    perturbation = centred_normals(key, n, m, members.dtype)
     perturbation = jnp.where(measured[None], perturbation, 0)
 
     def at(share: Array) -> Float[Array, "n d"]:
-        step, pull = stochastic_step(
-            covariances, innovations, perturbation, measurement.noise, share
-        )
+        pull = share * innovations + safe_sqrt(share) * perturbation
+        step = gains.step(pull, share)
         response = forecast.at(members + step).predictions - forecast.predictions
-        response = jnp.where(measured[None], response, 0)
-        return members + step * secant(pull, response, measurement.noise, share)
+        response = measurement.whitened(jnp.where(measured[None], response, 0))
+        return members + step * secant(pull, response, share)
 
     return jax.vmap(at)(shares)

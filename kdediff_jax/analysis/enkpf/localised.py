@@ -32,7 +32,7 @@ from ...ensemble.inflation import FieldSamplingInflation, Inflation, as_inflatio
 from ...ensemble.neighbours import Neighbourhoods, Neighbours, each_coordinate, reach
 from ...ensemble.rotation import rotate, unimodal
 from ...ensemble.transform import local_transform
-from ...numerics import dot
+from ...numerics import dot, variances
 from ...observations.gaussian_surrogate import GaussianSurrogate
 from ...observations.noise import AbstractNoise, AutoNoise, as_noise
 from ...samplers.marginal_flow import marginal_flow
@@ -196,10 +196,10 @@ def local_moves(
         near: the measurements near every point of analysis, and their weights.
         shares: g.
     """
-    members, variances = forecast.members, measurement.noise
+    members, noise = forecast.members, variances(measurement.noise)
     innovation = forecast._replace(y=measurement.y).mean_innovation
     moved, freedom = local_transform(
-        forecast.anomalies, forecast.deviations, innovation, near, variances, shares
+        forecast.anomalies, forecast.deviations, innovation, near, noise, shares
     )
     return jnp.mean(members, axis=0)[None, None] + moved, freedom
 

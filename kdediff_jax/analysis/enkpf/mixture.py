@@ -23,7 +23,8 @@ from ... import kde
 from ..._typing import Array, Float, Key, Scalar, like
 from ...bandwidths import moment_shrinkage
 from ...ensemble.covariance import shrunk_root
-from ...numerics import cholesky, dot, safe_sqrt, solve_lower, triangular_root
+from ...ensemble.gaussian_update import gaussian_update
+from ...numerics import dot, safe_sqrt, solve_lower
 from ...samplers import AbstractSampler
 from ...samplers.base import SamplerStats
 from ..predict import Predicted
@@ -72,33 +73,13 @@ def weigh(forecast: Predicted, width: Scalar | float, share: Scalar | float = 1.
         return Mixture(centres, log_weights, shrunk_root(anomalies, n))
 
     def by_gain() -> Mixture:
-        root, half, kernel = _updated(deviations, anomalies, forecast.noise, share)
-        scaled = solve_lower(root, centred.innovations.T).T
-        log_weights = _normalised(forecast, _of_innovations(scaled, share))
-        moved = centres + safe_sqrt(share) * dot(scaled, half)
-        return Mixture(moved, log_weights, shrunk_root(kernel.T, n))
+        both = forecast.whitened(jnp.concatenate([deviations, centred.innovations]))
+        seen = safe_sqrt(share) * both  # the noise R / share is 1
+        update = gaussian_update(seen[:n], anomalies, seen[n:])
+        log_weights = _normalised(forecast, _of_misfits(update.misfits))
+        return Mixture(centres + update.steps, log_weights, shrunk_root(update.rows, n))
 
     return forecast.error_model.by_noise(by_gain, by_density)
-
-
-def _updated(
-    deviations: Float[Array, "n m"],
-    anomalies: Float[Array, "n d"],
-    noise: Float[Array, "m m"],
-    share: Scalar,
-) -> tuple[Float[Array, "m m"], Float[Array, "m d"], Float[Array, "d d"]]:
-    """Return roots of S = g P_hh + R, sqrt(g) L^{-1} P_hx and the root of Q.
-
-    By one triangular root of [[R^{T/2}, 0], [sqrt(g) Y, A]], with nothing subtracted: a Q that is
-    far smaller than P keeps its digits.
-    """
-    m, d = deviations.shape[1], anomalies.shape[1]
-    below = jnp.concatenate([safe_sqrt(share) * deviations, anomalies], axis=1)
-    of_noise = jnp.pad(cholesky(noise).T, ((0, 0), (0, d)))
-    # fewer members than coordinates leave nothing: rows of zeros, for QR
-    fill = jnp.zeros((max(0, d - below.shape[0]), m + d), below.dtype)
-    whole = triangular_root(jnp.concatenate([of_noise, below, fill]))
-    return whole[:m, :m], whole[m:, :m].T, whole[m:, m:]
 
 
 def _log_weights(forecast: Predicted, share: Scalar | float) -> Float[Array, " n"]:
@@ -106,8 +87,7 @@ def _log_weights(forecast: Predicted, share: Scalar | float) -> Float[Array, " n
     share = like(forecast.members, share)
 
     def gaussian() -> Array:
-        root = cholesky(forecast.noise)
-        return _of_innovations(solve_lower(root, forecast.innovations.T).T, share)
+        return _of_misfits(safe_sqrt(share) * forecast.whitened(forecast.innovations))
 
     return forecast.error_model.by_noise(gaussian, lambda: _log_density(forecast, share))
 
@@ -118,11 +98,10 @@ def _log_density(forecast: Predicted, share: Scalar) -> Float[Array, " n"]:
     return jnp.where(jnp.isnan(log_weights), -jnp.inf, log_weights)
 
 
-def _of_innovations(scaled: Float[Array, "n m"], share: Scalar) -> Float[Array, " n"]:
+def _of_misfits(rows: Float[Array, "n r"]) -> Float[Array, " n"]:
     """Return Gaussian log-weights of innovations scaled to unit variance."""
     # the same expansion about the nearest member as in the product kernel, for a far y
-    nothing = jnp.zeros(scaled.shape[1], scaled.dtype)
-    return kde.log_weights(nothing, safe_sqrt(share) * scaled, 1.0)
+    return kde.log_weights(jnp.zeros(rows.shape[1], rows.dtype), rows, 1.0)
 
 
 def _normalised(forecast: Predicted, log_weights: Float[Array, " n"]) -> Float[Array, " n"]:

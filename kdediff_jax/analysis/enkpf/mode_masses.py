@@ -32,15 +32,8 @@ from jax import lax
 
 from ..._checks import positive
 from ..._typing import Array, Bool, Float, Number, Scalar, like, tunable
-from ...numerics import (
-    cholesky,
-    dot,
-    eigh,
-    safe_sqrt,
-    solve_lower,
-    split_missing,
-    triangular_root,
-)
+from ...ensemble.gaussian_update import misfit_rows
+from ...numerics import Covariance, dot, eigh, safe_sqrt, split_missing, whitened
 from ..predict import Predicted
 
 
@@ -85,7 +78,7 @@ class ModeMasses(eqx.Module):
         log_weights: Float[Array, " n"],
         forecast: Predicted,
         y: Float[Array, " m"],
-        noise: Float[Array, "m m"],
+        noise: Covariance,
     ) -> Float[Array, " n"]:
         """Return the log-weights, the masses of two separate modes changed no more than is known.
 
@@ -94,7 +87,7 @@ class ModeMasses(eqx.Module):
             log_weights: normalised.
             forecast: before the analysis.
             y: the measurement (its Gaussian surrogate); NaN components say nothing.
-            noise: R likewise, missing components cut off.
+            noise: R likewise in any of its forms, missing components cut off.
         """
         weights, alive = jnp.exp(log_weights), forecast.alive
         equal = alive.astype(weights.dtype) / jnp.maximum(jnp.sum(alive, dtype=weights.dtype), 1)
@@ -152,7 +145,7 @@ def clusters(points: Float[Array, "n d"], weights: Float[Array, " n"], iteration
 
 
 def _log_ratio(
-    equal: Array, first: Array, predictions: Array, y: Array, noise: Array
+    equal: Array, first: Array, predictions: Array, y: Array, noise: Covariance
 ) -> Float[Array, ""]:
     """Return the Gaussian log-likelihood of the first cluster less that of the other."""
     known, measured = split_missing(y)
@@ -161,9 +154,8 @@ def _log_ratio(
     b = _centre(jnp.where(first, 0, equal), predictions)
     within = predictions - jnp.where(first[:, None], a, b)
     rows = safe_sqrt(equal)[:, None] * within
-    root = triangular_root(jnp.concatenate([rows, cholesky(noise).T]))
-    scaled = solve_lower(root, jnp.concatenate([known[None] - a, known[None] - b]).T)
-    far_a, far_b = jnp.sum(scaled**2, axis=0)
+    seen = whitened(jnp.concatenate([rows, known[None] - a, known[None] - b]), noise)
+    far_a, far_b = jnp.sum(misfit_rows(seen[:-2], seen[-2:]) ** 2, axis=1)
     return 0.5 * (far_b - far_a)
 
 

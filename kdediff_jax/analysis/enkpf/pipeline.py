@@ -13,7 +13,6 @@ import jax.numpy as jnp
 
 from ... import kde
 from ..._typing import Array, Float, Key, like
-from ...ensemble.covariance import whole_ensemble
 from ...ensemble.gains import degrees_of_freedom
 from ...ensemble.inflation import (
     Inflation,
@@ -22,6 +21,7 @@ from ...ensemble.inflation import (
     as_inflation,
     restore_spread,
 )
+from ...numerics import AbstractCovariance, Covariance
 from ...observations.gaussian_surrogate import GaussianSurrogate
 from ...observations.noise import AbstractNoise, AutoNoise, as_noise
 from ...samplers import AbstractSampler, ExactMixture
@@ -103,6 +103,7 @@ class EnKPF(AbstractKalmanAnalysis):
 
     def condition(self, key: Key, forecast: Predicted) -> Outcome:
         """Correct spread, move by every share, weigh, choose one, hold the modes, draw, inflate."""
+        _check_factor(forecast.noise)
         move_key, draw_key = jax.random.split(key)
         forecast = self.spread_correction(forecast)
         measurement = surrogate(forecast, self.gaussian_surrogate)
@@ -157,6 +158,16 @@ class EnKPF(AbstractKalmanAnalysis):
         self, forecast: Predicted, measurement: Surrogate, drawn: Float[Array, "n d"]
     ) -> Float[Array, "n d"]:
         """Return the analysis with the spread that the rule of inflation gives it."""
-        signal = whole_ensemble(forecast.anomalies, forecast.deviations).signal[0]
-        freedom = degrees_of_freedom(signal, measurement.noise)
+        freedom = degrees_of_freedom(measurement.whitened(forecast.deviations))
         return restore_spread(self.inflation, forecast.members, drawn, freedom)
+
+
+def _check_factor(noise: Covariance) -> None:
+    """Check that members can be compared before and after their moves."""
+    if isinstance(noise, AbstractCovariance) and not noise.factored:
+        raise ValueError(
+            "observation: expected a `covariance` with a factor for EnKPF (a diagonal, blocks, a "
+            "matrix, or a `lineax` operator that is diagonal, tridiagonal or made of matrices), "
+            "got an operator of which only products are known; EnKF and ETKF take it, and EnKPF as "
+            "`lineax.MatrixLinearOperator(operator.as_matrix())`"
+        )

@@ -33,8 +33,9 @@ import jax.numpy as jnp
 
 from ..._checks import positive
 from ..._typing import Array, Float, Number, Scalar, like, tunable
+from ...ensemble.gaussian_update import fewer_members
 from ...ensemble.inflation import inflate
-from ...numerics import dot, root_of_rows, solve_lower
+from ...numerics import apply_gram, dot, root_of_rows, solve_lower, standard_deviation
 from ..predict import Predicted
 from .innovation import (
     componentwise_innovation,
@@ -76,9 +77,9 @@ class SpreadCorrection(eqx.Module):
     def __call__(self, forecast: Predicted) -> Predicted:
         """Return the forecast with its spread corrected about its mean."""
         deviations = forecast.deviations
-        signal = dot(deviations.T, deviations) / (deviations.shape[0] - 1)
-        seen = joint_innovation(forecast.mean_innovation, signal, forecast.noise)
-        count = jnp.sum(forecast.measured, dtype=signal.dtype)
+        both = forecast.whitened(jnp.concatenate([deviations, forecast.mean_innovation[None]]))
+        seen = joint_innovation(both[-1], both[:-1])
+        count = jnp.sum(forecast.measured, dtype=both.dtype)
         factor = surprise_factor(seen, count, self.outlier_threshold, self.largest_factor)
         predictable = _linear_in(deviations, forecast.anomalies)
         widened = forecast.members + (factor - 1) * predictable
@@ -155,6 +156,19 @@ def _linear_in(
     deviations: Float[Array, "n m"], anomalies: Float[Array, "n d"]
 ) -> Float[Array, "n d"]:
     """Return the part of the anomalies that is linear in the predictions."""
+    if fewer_members(deviations):
+        return _spanned(deviations, anomalies)
     scaled = deviations / (deviations.shape[0] - 1) ** 0.5
     half = solve_lower(root_of_rows(scaled), scaled.T)
     return dot(half.T, dot(half, anomalies))
+
+
+def _spanned(
+    deviations: Float[Array, "n m"], anomalies: Float[Array, "n d"]
+) -> Float[Array, "n d"]:
+    """Return the same as the projection on what the predictions span, for N < m members."""
+    n, m = deviations.shape
+    scaled = deviations / standard_deviation(deviations)[None]
+    rounding = jnp.asarray(n * m * (64 * jnp.finfo(scaled.dtype).eps) ** 2, scaled.dtype)
+    (found,) = apply_gram(lambda l, none: (l / (l + none),), scaled, (anomalies,), rounding)
+    return found

@@ -21,7 +21,15 @@ from kdediff_jax.analysis.enkpf.innovation import (
 from kdediff_jax.analysis.enkpf.kalman_moves import LocalGain
 
 THRESHOLD = 4.0
-joint = jax.jit(joint_innovation)
+
+
+@jax.jit
+def joint(e, signal, noise):
+    """The innovation whose P_hh and R are given: by members that have that covariance."""
+    root = jnp.linalg.cholesky(noise)
+    rows = jnp.linalg.cholesky(signal + 1e-12 * jnp.trace(signal) * jnp.eye(e.shape[0])).T
+    deviations = (rows.shape[0] - 1) ** 0.5 * rows
+    return joint_innovation(*(jnp.linalg.solve(root, v.T).T for v in (e, deviations)))
 
 
 def judged(members, y, observation, rule=None):
@@ -85,7 +93,7 @@ def test_the_spread_is_corrected_over_cycles(key):
 
     @jax.jit
     def factors(e):
-        return jax.vmap(lambda e: probable_factor(joint_innovation(e, signal, noise), 0.3, 10.0))(e)
+        return jax.vmap(lambda e: probable_factor(joint(e, signal, noise), 0.3, 10.0))(e)
 
     found, sound = factors(draw), factors(draw * (1.25 / 2) ** 0.5)
     assert 1.05 < found.mean() < 2 and abs(sound.mean() - 1) < 0.02
@@ -97,12 +105,17 @@ def test_joint_innovation_knows_correlations_and_leaves_missing_components_out(x
     a, b = rng.normal(size=(3, 6)), rng.normal(size=(6, 6))
     e = 3 * rng.normal(size=6)
     measured = np.arange(6) < 5
-    both = np.outer(measured, measured)
-    signal, noise = np.where(both, a.T @ a, 0), np.where(both, b @ b.T, 0) + np.diag(1.0 - measured)
-    seen = joint(*map(jnp.asarray, (np.where(measured, e, 0), signal, noise)))
-    total = jnp.sum(seen.weights * seen.squares / (1 + seen.values))
-    expected = e[:5] @ np.linalg.solve((signal + noise)[:5, :5], e[:5])
-    np.testing.assert_allclose(total, expected, rtol=1e-9)
+    noise = np.where(np.outer(measured, measured), b @ b.T, 0) + np.diag(1.0 - measured)
+    root = np.linalg.cholesky(noise)
+    rows = np.where(measured, np.concatenate([a - a.mean(axis=0), e[None]]), 0)
+    white = jnp.asarray(np.linalg.solve(root, rows.T).T)
+    seen = jax.jit(joint_innovation)(white[-1], white[:-1])
+    signal = np.cov(a.T)
+    assert seen.values.shape == (4,)  # the span of three members and the innovation
+    for factor in (0.3, 1.0, 30.0):
+        total = jnp.sum(seen.weights * seen.squares / (1 + factor * seen.values))
+        expected = e[:5] @ np.linalg.solve((factor * signal + noise)[:5, :5], e[:5])
+        np.testing.assert_allclose(total, expected, rtol=1e-9)
 
 
 def test_a_sound_spread_is_credible_as_it_is(x64):
