@@ -39,6 +39,9 @@ def kalman_step(
     pull = pull.T[None] if alone else pull[:, :, None]
     if fewer_members(y[0]):
         step = dot(_transposed(x), _solved(dot(y, _transposed(y)), dot(y, pull), share))
+    elif pull.shape[-1] > x.shape[-1]:  # the gain has fewer right-hand sides than the pull
+        transposed = _solved(covariances.signal, _transposed(covariances.cross), share)
+        step = dot(_transposed(transposed), pull)
     else:
         step = dot(covariances.cross, _solved(covariances.signal, pull, share))
     return step[0].T if alone else step[:, :, 0]
