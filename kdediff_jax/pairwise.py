@@ -142,7 +142,7 @@ def gaussian_cdf(
 
     def reduce_tile(x, block, carry):
         c_t, w, _ = block
-        # erf is exact to rounding of 1; `ndtr`'s relative digits in the tails cost four times as much
+        # erf is exact to rounding of 1; the relative digits of `ndtr` cost four times as much
         return carry + dot(0.5 + 0.5 * lax.erf((x - c_t) * scale), w[:, 0])
 
     rows, cols = _tiles(x, c, tile)
