@@ -12,7 +12,7 @@ SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13)
 
 # Each worker compiles its own JAX programs, so more workers than cores only cost memory.
 WORKERS ?= 2
-# Threads of OpenBLAS's own in each worker fight over the cores: some decompositions take 60 times as long.
+# Threads of OpenBLAS's own in each worker fight over the cores: on busy ones some decompositions take 60 times as long.
 export OPENBLAS_NUM_THREADS ?= 1
 PYTEST := $(PY) -m pytest -n auto --maxprocesses $(WORKERS) --dist worksteal
 PYTEST_ARGS ?=

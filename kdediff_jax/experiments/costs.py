@@ -17,7 +17,7 @@ from .scores import compared_draws
 
 SUBSTEP = 4e-9  # seconds a coordinate and substep of the model
 CUBIC, PAIR = 2.8e-7, 1.5e-8  # seconds a coordinate^3, a pair
-LOCAL = 2.5e-6  # seconds a coordinate and member, with some 30 measurements within reach
+LOCAL = 2.4e-6  # seconds a coordinate and member, with some 30 measurements within reach
 TRANSPORT = 2e-7  # seconds of exact W2 a member and reference draw
 MATRIX = 8  # bytes of exact W2 a member and reference draw
 

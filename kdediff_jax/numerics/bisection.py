@@ -86,19 +86,22 @@ def newton_root(
     last_step, last_half = eps**0.5 * scale, 2 * eps * (high - low)
 
     def nearer(state: tuple) -> tuple:
-        count, x, low, high, moved, before, _ = state
+        count, x, low, high, moved, before, found = state
         value, slope = jax.jvp(residual, (x,), (jnp.ones_like(x),))
         low, high = jnp.where(value > 0, x, low), jnp.where(value > 0, high, x)
         there = x - value / jnp.minimum(slope, -jnp.finfo(x.dtype).tiny)
         inside = (there >= low) & (there <= high) & (2 * jnp.abs(there - x) <= before)
         there = jnp.where(inside, there, 0.5 * (low + high))
         step = jnp.abs(there - x)
-        found = step <= jnp.where(inside, last_step, last_half)
+        # what is found stays: steps of mere rounding would soon be replaced by a bisection
+        there = jnp.where(found, x, there)
+        found = found | (step <= jnp.where(inside, last_step, last_half))
         return count + 1, there, low, high, step, moved, found
 
     def unfinished(state: tuple) -> Array:
         return (state[0] < most) & ~jnp.all(state[-1])
 
     width = high - low
-    state = (jnp.zeros((), jnp.int32), start, low, high, width, 2 * width, start != start)
+    nowhere = jnp.zeros_like(start, bool)
+    state = (jnp.zeros((), jnp.int32), start, low, high, width, 2 * width, nowhere)
     return lax.while_loop(unfinished, nearer, state)[1]

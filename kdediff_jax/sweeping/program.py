@@ -49,7 +49,7 @@ def use_every_core() -> bool:
     # on: with no more threads than devices all of them may wait, for ever (seen with jaxlib 0.10.2)
     os.environ.setdefault("NPROC", str(2 * cores))
     # those calls come from every device at once, and threads of the library's own fight over the
-    # cores: a decomposition of 100 x 100 took 60 times as long
+    # cores: on busy ones a decomposition of 100 x 100 took 60 times as long
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         jax.config.update("jax_num_cpu_devices", cores)

@@ -127,7 +127,7 @@ def test_quick_experiments_take_less_than_two_minutes(name):
     experiment = quickness.quick(experiments.load(name))
     names = experiment.default_filters
     found = costs.cost(experiment, names, quickness.MEMBERS, experiment.num_cycles, 2)
-    assert found.seconds < 120 and experiment.burn_in < experiment.num_cycles
+    assert found.seconds < 90 and experiment.burn_in < experiment.num_cycles
     assert all(len(values) <= 3 for values in experiment.grid.values())
 
 

@@ -26,7 +26,7 @@ def test_sampling_inflation_is_what_sampling_theory_says(x64):
         k = np.linalg.solve(p[1:, 1:] + np.eye(m), p[1:, 0])
         error.append(1 + k @ (2 * np.eye(m)) @ k)  # truth - k (H e + noise)
         claimed.append(p[0, 0] - p[0, 1:] @ k)
-    freedom = degrees_of_freedom(jnp.eye(m), jnp.eye(m))
+    freedom = degrees_of_freedom((m - 1) ** 0.5 * jnp.eye(m))  # rows of covariance 1
     assert freedom == pytest.approx(m / 2)
     rule = float(kd.SamplingInflation()(freedom, n)) ** 2
     assert abs(np.mean(error) / np.mean(claimed) / rule - 1) < 0.05

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kdediff_jax.numerics import bisect, bisect_root
+from kdediff_jax.numerics import bisect, bisect_root, newton_root
 
 
 def test_every_element_finds_its_own_turn(dtype):
@@ -49,3 +49,27 @@ def test_a_root_outside_is_the_bound_without_a_derivative(x64):
         value, slope = jax.value_and_grad(root)(jnp.asarray(a))
         np.testing.assert_allclose(value, bound, atol=1e-5)
         assert slope == 0
+
+
+def test_newtons_root_in_a_bracket_wherever_it_is(dtype):
+    """Falling functions that Newton's steps alone leave: flat on both sides, steep between.
+
+    An element that is found stays found while others go on.
+    """
+    wanted = jnp.asarray([-7.0, -1.5, 0.0, 0.3, 6.9], dtype)[:, None]
+    steepness = jnp.asarray([0.1, 1.0, 30.0], dtype)[None]
+    low, high = jnp.full((5, 3), -8, dtype), jnp.full((5, 3), 9, dtype)
+
+    @jax.jit
+    def found(wanted, start):
+        def residual(u):
+            return -jnp.tanh(steepness * (u - wanted))
+
+        return newton_root(residual, start, low, high, scale=1 / jnp.max(steepness))
+
+    for start in (jnp.zeros((5, 3), dtype), jnp.broadcast_to(wanted, (5, 3)), high):
+        roots = found(wanted, start)
+        assert roots.dtype == dtype
+        np.testing.assert_allclose(
+            roots, wanted + jnp.zeros_like(roots), atol=60 * jnp.finfo(dtype).eps
+        )
