@@ -18,7 +18,6 @@ from ..numerics import rarely
 
 BEYOND = 15  # percent of the members that lie beyond the percentiles at either end
 FEWEST = 10  # members of which one can be called far
-NEAREST = 1000.0  # scales; nothing nearer is looked for where no threshold is given
 
 
 def admit(
@@ -40,7 +39,7 @@ def admit(
     return rarely(~all_near(forecast, far_member), mended, lambda: (forecast, everyone))
 
 
-def all_near(x: Float[Array, "n k"], threshold: Scalar | float = NEAREST) -> Bool[Array, ""]:
+def all_near(x: Float[Array, "n k"], threshold: Scalar | float) -> Bool[Array, ""]:
     """Return True where all is finite and nothing further than `threshold`: a look, no sorting.
 
     Where one value is T scales s from the median, the range R is more than T s, and all but
