@@ -15,11 +15,10 @@ the smaller of the two systems is solved, and where r < m there is no [m m] matr
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 
 from .._typing import Array, Float, Key, Scalar, like
-from ..numerics import centred, dot, solve_positive
+from ..numerics import centred, dot, normal, solve_positive
 from .covariance import Covariances
 from .gaussian_update import fewer_members
 
@@ -81,7 +80,7 @@ def centred_normals(key: Key, n: int, m: int, dtype: jnp.dtype) -> Float[Array, 
         dtype: of them.
     """
     # drawn as one row: of the same bits, and on a CPU a hash over short rows takes twice as long
-    draws = jax.random.normal(key, (n * m,), dtype).reshape(n, m)
+    draws = normal(key, (n * m,), dtype).reshape(n, m)
     return centred(draws) * (n / (n - 1)) ** 0.5
 
 

@@ -20,6 +20,7 @@ from .noise_covariance import (
     variances,
     whitened,
 )
+from .random import fold_in, normal, split
 from .rare import rarely
 from .regression import LinearFit, linear_fit
 from .roots import floored_root, root_of_rows, solve_positive
@@ -46,12 +47,14 @@ __all__ = [
     "dot",
     "eigh",
     "floored_root",
+    "fold_in",
     "in_form_of",
     "linear_fit",
     "masked_covariance",
     "mean_squares",
     "mixed",
     "newton_root",
+    "normal",
     "rarely",
     "root_of_rows",
     "row_major",
@@ -61,6 +64,7 @@ __all__ = [
     "solve_lower",
     "solve_positive",
     "sort_columns",
+    "split",
     "split_missing",
     "standard_deviation",
     "triangular_root",
