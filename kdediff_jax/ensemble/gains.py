@@ -34,16 +34,18 @@ def kalman_step(
         share: g, of the log-likelihood.
     """
     x, y = covariances
-    alone = y.shape[0] == 1  # then members are the right-hand sides of one system
-    pull = pull.T[None] if alone else pull[:, :, None]
+    across = _transposed(y)
+    # members are rows of one system, or of one each
+    rows = pull[None] if y.shape[0] == 1 else pull[:, None]
     if fewer_members(y[0]):
-        step = dot(_transposed(x), _solved(dot(y, _transposed(y)), dot(y, pull), share))
-    elif pull.shape[-1] > x.shape[-1]:  # the gain has fewer right-hand sides than the pull
-        transposed = _solved(covariances.signal, _transposed(covariances.cross), share)
-        step = dot(_transposed(transposed), pull)
+        weights = _solved(dot(y, across), dot(y, _transposed(rows)), share)
+        step = dot(_transposed(weights), x)
+    elif rows.shape[1] > x.shape[2]:  # the gain has fewer right-hand sides than the pull
+        step = dot(rows, _solved(dot(across, y), dot(across, x), share))
     else:
-        step = dot(covariances.cross, _solved(covariances.signal, pull, share))
-    return step[0].T if alone else step[:, :, 0]
+        weights = _solved(dot(across, y), _transposed(rows), share)
+        step = dot(_transposed(weights), dot(across, x))
+    return step.reshape(pull.shape[0], -1)
 
 
 def _solved(

@@ -20,7 +20,7 @@ from .noise_covariance import (
     variances,
     whitened,
 )
-from .random import fold_in, normal, split
+from .random import normal
 from .rare import rarely
 from .regression import LinearFit, linear_fit
 from .roots import floored_root, root_of_rows, solve_positive
@@ -47,7 +47,6 @@ __all__ = [
     "dot",
     "eigh",
     "floored_root",
-    "fold_in",
     "in_form_of",
     "linear_fit",
     "masked_covariance",
@@ -64,7 +63,6 @@ __all__ = [
     "solve_lower",
     "solve_positive",
     "sort_columns",
-    "split",
     "split_missing",
     "standard_deviation",
     "triangular_root",

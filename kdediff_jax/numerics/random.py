@@ -1,4 +1,4 @@
-r"""Draws and keys of `jax.random`, bit for bit, in less time on a CPU.
+r"""Draws of `jax.random`, bit for bit, in less time on a CPU.
 
 There JAX runs the rounds of its generator as a loop of some ten kernels, which takes longer to call
 than to run where numbers are few. And XLA vectorises no array of short rows, such as the noise of
@@ -18,7 +18,7 @@ import numpy as np
 from jax import lax
 from jax.custom_batching import custom_vmap
 
-from .._typing import Array, Float, Int, Key
+from .._typing import Array, Float, Key
 
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 PARITY = np.uint32(0x1BD11BDA)
@@ -40,25 +40,6 @@ def normal(key: Key, shape: tuple[int, ...], dtype: Any) -> Float[Array, "..."]:
     if not (known and 0 < size <= FEW):
         return jax.random.normal(key, shape, dtype)
     return _rows(shape, dtype)(key[None])[0]
-
-
-def split(key: Key, num: int) -> Key:
-    """Return `jax.random.split`."""
-    if not _written_out(key):
-        return jax.random.split(key, num)
-    words = jax.random.key_data(key)
-    low = lax.iota(np.uint32, num)
-    return jax.random.wrap_key_data(jnp.stack(_hashed(words[0], words[1], low), axis=1))
-
-
-def fold_in(key: Key, data: Int[Array, ""]) -> Key:
-    """Return `jax.random.fold_in`."""
-    if not _written_out(key):
-        return jax.random.fold_in(key, data)
-    words = jax.random.key_data(key)
-    return jax.random.wrap_key_data(
-        jnp.stack(_hashed(words[0], words[1], jnp.asarray(data).astype(np.uint32)))
-    )
 
 
 def _written_out(key: Key) -> bool:
