@@ -59,13 +59,13 @@ def _rows(shape: tuple[int, ...], dtype: np.dtype) -> Callable[[Key], Array]:
         k = keys.shape[0]
         if k > 1 and size >= SHORT:
             return jax.vmap(lambda key: jax.random.normal(key, shape, dtype))(keys)
-        words = jax.random.key_data(keys).T
+        first, second = jax.random.key_data(keys).T
         if k == 1:  # in halves: XLA does not compute a loop again for each of its users
             offsets = lax.iota(np.uint32, (size + 1) // 2)
             starts = np.array([0, offsets.size], np.uint32)[: min(size, 2)]
         else:
             offsets, starts = np.zeros(1, np.uint32), np.arange(size, dtype=np.uint32)
-        drawn = lax.map(lambda at: _gaussian(_hashed(*words, at + offsets), dtype), starts)
+        drawn = lax.map(lambda at: _gaussian(_hashed(first, second, at + offsets), dtype), starts)
         drawn = drawn.reshape(1, -1)[:, :size] if k == 1 else drawn.T
         return drawn.reshape(k, *shape)
 
@@ -98,4 +98,4 @@ def _gaussian(words: tuple[Array, Array], dtype: np.dtype) -> Array:
     one = np.ones((), dtype)
     low = np.nextafter(-one, np.zeros((), dtype))
     u = lax.bitcast_convert_type(bits | one.view(bits.dtype), dtype) - one
-    return np.sqrt(2 * one) * lax.erf_inv(jnp.maximum(low, u * (one - low) + low))
+    return lax.erf_inv(jnp.maximum(low, u * (one - low) + low)) * np.sqrt(2 * one)

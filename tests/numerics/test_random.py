@@ -51,9 +51,7 @@ def test_other_keys_draw_as_jax(key):
 def test_a_generator_that_is_not_partitionable():
     key = jax.random.split(KEY, 3)
     with jax.threefry_partitionable(False):
-        found, wanted = (
-            drawn(draw, key, (4,), np.float32) for draw in (normal, jax.random.normal)
-        )
+        found, wanted = (drawn(draw, key, (4,), np.float32) for draw in (normal, jax.random.normal))
     np.testing.assert_array_equal(found, wanted)
 
 
