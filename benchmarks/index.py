@@ -288,12 +288,12 @@ BENCHMARKS = (
         "Several devices and processes",
     ),
     Benchmark(
-        "cuthbert_filters",
-        "speed/cuthbert_filters.py",
-        "How fast are our EnKF and SIR beside cuthbert's?",
-        "2 min",
-        ("cuthbert_filters.json",),
-        "Classical filters beside cuthbert",
+        "rival_filters",
+        "speed/rival_filters.py",
+        "How fast are our EnKF, SIR and LETKF beside cuthbert's and DAPPER's?",
+        "6 min",
+        ("rival_filters.json",),
+        "Filters beside cuthbert's and DAPPER's",
     ),
     Benchmark(
         "compile_times",

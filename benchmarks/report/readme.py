@@ -52,7 +52,7 @@ SECTIONS = (
     (tables_speed.large_states, "large_states"),
     (tables_speed.local_options, "local_options"),
     (tables_core.scaling, "scaling"),
-    (tables_speed.cuthbert_filters, "cuthbert_filters"),
+    (tables_speed.rival_filters, "rival_filters"),
     (tables_speed.compile_times, "compile_times"),
 )
 INTRODUCTION = (

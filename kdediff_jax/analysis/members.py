@@ -17,12 +17,11 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from .._typing import Array, Bool, Float, Scalar
+from .._typing import Array, Bool, Float, Scalar, like
 from ..numerics import rarely
 
 BEYOND = 15  # percent of the members that lie beyond the percentiles at either end
 FEWEST = 10  # members of which one can be called far
-SUSPICIOUS = 2.8  # ratio of the largest difference of neighbours to a typical one, fourth roots
 
 
 def admit(
@@ -47,18 +46,30 @@ def admit(
         return replace_dead(forecast, sound & alive[:, None]), alive
 
     everyone = jnp.ones(forecast.shape[0], bool)
-    return rarely(~all_near(forecast), mended, lambda: (forecast, everyone))
+    return rarely(~all_near(forecast, far_member), mended, lambda: (forecast, everyone))
 
 
-def all_near(x: Float[Array, "n k"]) -> Bool[Array, ""]:
-    """Return True where all is finite and no value far from the others: a look, without sorting.
+def all_near(x: Float[Array, "n k"], threshold: Scalar | float) -> Bool[Array, ""]:
+    """Return True where all is finite and nothing further than `threshold`: a look, no sorting.
 
-    Of the differences of neighbours the mean of fourth roots is moved little by a few large ones.
-    False says nothing: only then need anything be sorted.
+    Where one value is T scales s from the median, the range R is more than T s, and all but
+    2 * 15 % of the values lie within 2 s < 2 R / T of each other; and so do neighbours in the
+    array, all but those of which one lies outside. Where fewer do, nothing is far. False says
+    nothing: only then need anything be sorted.
+
+    Args:
+        x: members, or their predictions.
+        threshold: see `far_members`.
     """
-    quarters = jnp.where(jnp.isfinite(x), 0.25 * x, jnp.nan)  # whose differences cannot overflow
-    gaps = jnp.sqrt(jnp.sqrt(jnp.abs(quarters - jnp.roll(quarters, 1, axis=0))))
-    return jnp.all(jnp.max(gaps, axis=0) <= SUSPICIOUS * jnp.mean(gaps, axis=0))
+    n = x.shape[0]
+    quarters = 0.25 * x  # whose differences cannot overflow
+    extent = jnp.max(quarters, axis=0) - jnp.min(quarters, axis=0)
+    window = 4 * extent / like(x, threshold)  # twice what it has to be, for rounding
+    close = jnp.abs(quarters[1:] - quarters[:-1]) <= window[None]
+    within = n - 1 - 4 * (BEYOND * n // 100)
+    scattered = jnp.sum(close, axis=0, dtype=jnp.int32) < within
+    # of values that are all equal none is far
+    return jnp.all(jnp.isfinite(extent) & (scattered | (extent == 0)))
 
 
 def far_members(

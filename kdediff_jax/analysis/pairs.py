@@ -81,7 +81,7 @@ def admit_pairs(
         return Admitted(Pairs(forecast, alive, values, y), jnp.ones(values.shape, bool), fit)
 
     # what is rare is not worth the time of every cycle
-    return rarely(~(jnp.all(alive) & all_near(values)), mended, as_they_are)
+    return rarely(~(jnp.all(alive) & all_near(values, far_member)), mended, as_they_are)
 
 
 def _usable(

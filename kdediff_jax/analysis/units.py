@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from .._typing import Array, Float
-from ..numerics import binary_unit, covariance_in_units, rarely, unit_of_spread, variances
+from ..numerics import binary_unit, covariance_in_units, unit_of_spread, variances
 from ..observations.error_model import ErrorModel
 from .predict import Predicted
 
@@ -30,11 +30,7 @@ def units_of(forecast: Predicted) -> Units:
     A component without noise has the unit of its predictions.
     """
     std = jnp.sqrt(variances(forecast.error_model.covariance))
-    size = rarely(
-        ~jnp.all(std > 0),
-        lambda: jnp.where(std > 0, std, unit_of_spread(forecast.predictions)),
-        lambda: std,
-    )
+    size = jnp.where(std > 0, std, unit_of_spread(forecast.predictions))
     return Units(unit_of_spread(forecast.members), binary_unit(size))
 
 

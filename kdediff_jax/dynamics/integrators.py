@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 
 from .._checks import choice
 from .._typing import Array, Scalar, like
+from ..numerics import normal
 
 METHODS = ("euler", "rk4")
 
@@ -60,4 +60,4 @@ def noise_over(std: Any, interval: Scalar | None, own: Any) -> Any:
 
 def add_noise(key: Array, x: Array, std: Array) -> Array:
     """Return x + std z: model noise, once per assimilation interval."""
-    return x + like(x, std) * jax.random.normal(key, jnp.shape(x), x.dtype)
+    return x + like(x, std) * normal(key, jnp.shape(x), x.dtype)

@@ -15,11 +15,10 @@ the smaller of the two systems is solved, and where r < m there is no [m m] matr
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 
 from .._typing import Array, Float, Key, Scalar, like
-from ..numerics import centred, dot, solve_positive
+from ..numerics import centred, dot, normal, solve_positive
 from .covariance import Covariances
 from .gaussian_update import fewer_members
 
@@ -35,13 +34,18 @@ def kalman_step(
         share: g, of the log-likelihood.
     """
     x, y = covariances
-    alone = y.shape[0] == 1  # then members are the right-hand sides of one system
-    pull = pull.T[None] if alone else pull[:, :, None]
+    across = _transposed(y)
+    # members are rows of one system, or of one each
+    rows = pull[None] if y.shape[0] == 1 else pull[:, None]
     if fewer_members(y[0]):
-        step = dot(_transposed(x), _solved(dot(y, _transposed(y)), dot(y, pull), share))
+        weights = _solved(dot(y, across), dot(y, _transposed(rows)), share)
+        step = dot(_transposed(weights), x)
+    elif rows.shape[1] > x.shape[2]:  # the gain has fewer right-hand sides than the pull
+        step = dot(rows, _solved(dot(across, y), dot(across, x), share))
     else:
-        step = dot(covariances.cross, _solved(covariances.signal, pull, share))
-    return step[0].T if alone else step[:, :, 0]
+        weights = _solved(dot(across, y), _transposed(rows), share)
+        step = dot(_transposed(weights), dot(across, x))
+    return step.reshape(pull.shape[0], -1)
 
 
 def _solved(
@@ -77,7 +81,9 @@ def centred_normals(key: Key, n: int, m: int, dtype: jnp.dtype) -> Float[Array, 
         m: their components.
         dtype: of them.
     """
-    return centred(jax.random.normal(key, (n, m), dtype)) * (n / (n - 1)) ** 0.5
+    # drawn as one row: of the same bits, and on a CPU a hash over short rows takes twice as long
+    draws = normal(key, (n * m,), dtype).reshape(n, m)
+    return centred(draws) * (n / (n - 1)) ** 0.5
 
 
 def secant(

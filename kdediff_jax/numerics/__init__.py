@@ -21,6 +21,7 @@ from .noise_covariance import (
     variances,
     whitened,
 )
+from .random import normal
 from .rare import rarely
 from .regression import LinearFit, linear_fit
 from .roots import floored_root, root_of_rows, solve_positive
@@ -55,6 +56,7 @@ __all__ = [
     "mean_squares",
     "mixed",
     "newton_root",
+    "normal",
     "oracle_shrinkage",
     "rarely",
     "root_of_rows",

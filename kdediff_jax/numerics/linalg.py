@@ -71,24 +71,22 @@ def solve(a: Float[Array, "*b n n"], b: Float[Array, "*b n k"]) -> Float[Array, 
 
 def solve_lower(root: Float[Array, "*b n n"], b: Float[Array, "*b n k"]) -> Float[Array, "*b n k"]:
     """Return L^{-1} b for a lower triangular L; entries above its diagonal are not read."""
-    lower = jnp.tril(root)
     return lax.custom_linear_solve(
-        lambda x: dot(lower, x),
+        lambda x: dot(jnp.tril(root), x),
         b,
-        lambda _, b: _forward(lower, b),
-        lambda _, b: _backward(lower, b),
+        lambda _, b: _forward(root, b),
+        lambda _, b: _backward(root, b),
     )
 
 
 def cho_solve(root: Float[Array, "*b n n"], b: Float[Array, "*b n k"]) -> Float[Array, "*b n k"]:
     """Return (L L^T)^{-1} b."""
-    lower = jnp.tril(root)
-    half = solve_lower(lower, b)
+    half = solve_lower(root, b)
     return lax.custom_linear_solve(
-        lambda x: dot(_transpose(lower), x),
+        lambda x: dot(_transpose(jnp.tril(root)), x),
         half,
-        lambda _, b: _backward(lower, b),
-        lambda _, b: _forward(lower, b),
+        lambda _, b: _backward(root, b),
+        lambda _, b: _forward(root, b),
     )
 
 

@@ -18,7 +18,7 @@ from jax.scipy.special import gammaln
 
 from .._checks import concrete, measured, per_coordinate, positive, vector
 from .._typing import Array, Float, Key, Number, Scalar, like, tunable
-from ..numerics import row_major
+from ..numerics import normal, row_major
 from .base import AbstractLikelihood
 
 
@@ -123,7 +123,7 @@ class GaussianObservation(AbstractAdditiveNoise):
 
     def noise(self, key: Key, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
         """Draw e."""
-        return jax.random.normal(key, shape, dtype)
+        return normal(key, shape, dtype)
 
     def log_noise(self, e: Array) -> Array:
         """Return -e^2 / 2 - log(2 pi) / 2."""

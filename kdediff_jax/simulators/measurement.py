@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._typing import Array, Bool, Float, Key, Scalar, like
-from ..analysis.members import all_near, far_members
+from ..analysis.members import far_members
 from ..observations import KnownNoise
 from ..observations.recorded import RecordedOperator, SimulatedMeasurements
 from ..observations.rows import MemberRows, response
@@ -166,7 +166,7 @@ def _recorded(
     if y is not None:
         measured = jnp.tile(~jnp.isnan(y), flat.shape[1] // y.shape[0])
         known = known & measured[None]
-    far = far_members(flat, known, like(flat, members.far)) & ~all_near(flat)
+    far = far_members(flat, known, like(flat, members.far))
     kept = jnp.where(far.reshape(-1, *[1] * (values.ndim - 1)), jnp.nan, values)
     means = kept if kept.ndim == 2 else jnp.mean(kept, axis=1)
     rows = MemberRows(kept, members.states)

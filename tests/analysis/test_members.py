@@ -53,7 +53,7 @@ def far(x, threshold=THRESHOLD):
     known = np.isfinite(x) & np.isfinite(x).all(axis=1, keepdims=True)
     threshold = jnp.asarray(threshold, x.dtype)
     found = np.asarray(quick(far_members)(jnp.asarray(x), jnp.asarray(known), threshold))
-    assert not (found.any() and quick(all_near)(x))
+    assert not (found.any() and quick(all_near)(jnp.asarray(x), threshold))
     return found
 
 
@@ -108,3 +108,25 @@ def test_no_honest_tail_or_mode_is_touched(kind, n):
     for seed in range(20):
         x = honest(kind, n, np.random.default_rng(seed))
         assert not far(x.astype("float32")[:, None]).any()
+
+
+@pytest.mark.parametrize("n", [10, 100, 1000])
+@pytest.mark.parametrize("kind", ["gaussian", "student-t of two", "saturated", "all equal"])
+def test_usual_members_are_not_sorted(kind, n):
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        x = np.arctan(rng.normal(-5, 1.5, n)) if kind == "saturated" else honest(kind, n, rng)
+        assert quick(all_near)(jnp.asarray(x[:, None], "float32"), THRESHOLD)
+
+
+@pytest.mark.parametrize("n", [10, 13, 20, 100])
+@pytest.mark.parametrize("threshold", [30.0, THRESHOLD])
+def test_the_look_misses_no_arrangement(n, threshold, dtype):
+    """As many outsiders as there may be, neighbours as far apart as they can be, just far."""
+    rng = np.random.default_rng(n)
+    cut = 15 * n // 100
+    x = np.linspace(-1, 1, n)
+    x[: n // 2 * 2 : 2] *= -1  # from one end of the window to the other
+    x[1 : 4 * cut : 4], x[3 : 4 * cut : 4] = -1.1 * threshold, 1.1 * threshold
+    for order in (np.arange(n), rng.permutation(n)):
+        assert far(x[order].astype(dtype)[:, None], threshold).any()
