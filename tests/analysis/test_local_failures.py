@@ -104,7 +104,7 @@ def test_a_field_survives_a_place_that_breaks_in_all_members(scheme, key):
     model = Breaking(interval=0.05, substeps=2)
     settled = jnp.asarray(members()[0]) + 2
     for _ in range(100):
-        settled = kd.Lorenz96(interval=0.05, substeps=2).step(key, settled, 0.0)
+        settled = kd.Lorenz96(interval=0.05, substeps=2).step(key, settled, jnp.zeros(()))
     truth, ys = kd.twin_experiment(key, kd.Lorenz96(interval=0.05, substeps=2), OBS, settled, 60)
     start = settled[None] + jax.random.normal(key, (N, D))
     result = kd.assimilate(key, model, OBS, scheme, start, ys)

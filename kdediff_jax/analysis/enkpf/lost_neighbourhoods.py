@@ -11,12 +11,12 @@ Its densities are those of the noise, and h is asked anew: far beyond what satur
 gained.
 
 That f can be in the thousands where h is flat around all members. So it is only asked, and the
-members are widened by a small factor: cycle after cycle that reaches any distance. It would not if
-the analysis took it away again: its spread is what a measurement leaves of a forecast that can
-explain it, and here none does. So a lost neighbourhood keeps the spread that its forecast had when
-it came, a relaxation to it (Whitaker and Hamill 2012); the widened one would grow without bounds. They are widened along v_ij = sum_k rho_jk e_k (h_k(x_i) - mean h_k)
-/ (P_kk + R_k) alone, the direction in which the measurements near j pull: of what they say nothing
-of, they do not say that it is wrong.
+members are widened by a small factor, along v_ij = sum_k rho_jk e_k (h_k(x_i) - mean h_k) / (P_kk +
+R_k) alone, the direction in which the measurements near j pull: of what they say nothing of, they
+do not say that it is wrong. Cycle after cycle that reaches any distance, if the analysis does not
+take it away again. The spread that it leaves is that of a forecast which could explain the
+measurement, and this one did not: a lost neighbourhood keeps the spread that its forecast came with
+(a relaxation to it, Whitaker and Hamill 2012).
 
 The increment of the mean of a sound forecast has a variance of P - P_a, less than the forecast's
 own. One of many standard deviations is the extrapolation of a slope that holds among the members,
