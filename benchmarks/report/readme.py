@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 
 from benchmarks.index import BENCHMARKS, ROOT
-from benchmarks.report import tables_accuracy, tables_core, tables_speed
+from benchmarks.report import tables_accuracy, tables_core, tables_local, tables_speed
 from benchmarks.report.tables_paper import TITLES, paper, reference_symmetry, reproduced
 from benchmarks.report.tables_readme import measured
 from benchmarks.report.tables_untuned import against_published, untuned
@@ -30,7 +30,8 @@ SECTIONS = (
         tables_accuracy.ablation,
         *("ablation", "ablation_again", "ablation_doubt", "ablation_undoubted", "ablation_lost"),
     ),
-    (tables_accuracy.lost_neighbourhoods, "lost_neighbourhoods"),
+    (tables_local.lost_neighbourhoods, "lost_neighbourhoods"),
+    (tables_local.million_filtered, "million_filtered"),
     (tables_accuracy.state_noise, "state_noise"),
     (tables_accuracy.quantised, "quantised"),
     (tables_accuracy.parameters, "parameters"),

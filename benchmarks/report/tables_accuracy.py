@@ -73,42 +73,6 @@ def ablation(record, again, doubt, undoubted, lost):
     )
 
 
-def lost_neighbourhoods(record):
-    """Large fields through arctan, from members that know nothing."""
-    groups = {}
-    for row in record["rows"]:
-        key = tuple(row[k] for k in ("measured", "interval", "d", "filter"))
-        groups.setdefault(key, []).append(row)
-    lines = [
-        [
-            measured,
-            f"{interval:g}",
-            f"{d:,}",
-            label,
-            str(len(rows)),
-            f"{np.median([r['rmse'] for r in rows]):.3g}",
-            f"{max(r['rmse'] for r in rows):.3g}",
-            f"{100 * np.mean([r['lost'] for r in rows]):.2f}",
-            str(sum(r["failed"] for r in rows)),
-            f"{np.median([r['cpu seconds a cycle'] for r in rows]):.3g}",
-        ]
-        for (measured, interval, d, label), rows in groups.items()
-    ]
-    heads = ("measured", "every", "coordinates", "filter", "runs", "median RMSE at the end")
-    theirs = record["published"]
-    return section(
-        "Lost neighbourhoods",
-        "Lorenz-96, arctan (or tanh, on which nothing was chosen) of the coordinates measured with "
-        "standard deviation 0.05, 20 members N(0, I), 80 analyses (`enff-l96`), the untuned "
-        f"localised filter. Published with all measured, d = {theirs['d']:,}: EnFF "
-        f"{theirs['EnFF']}, EnSF {theirs['EnSF']}.",
-        tables.markdown_table(
-            [*heads, "largest", "sites lost, %", "failed cycles", "CPU s a cycle"], lines
-        ),
-        made_by(record, "lost_neighbourhoods"),
-    )
-
-
 def ablation_head(record, factorial):
     """What decided which parts were kept, on problems that the filter was not made on."""
     effects = factorial["effects"]
