@@ -8,9 +8,9 @@ covariance. Both are replaced by stand-ins and marked; no later stage meets one.
 the distance between the 15th and the 85th percentile, 1.04 standard deviations of a Gaussian. Bad
 Bad members are found up to 15 in a hundred on either side.
 
-A localised scheme has no use for whole members: of a field of a million coordinates every member
-is bad somewhere, some day. There a stand-in takes a member's place where it is bad, and elsewhere
-the member stays; one that is bad in most coordinates has failed, and is masked.
+Of a field of a million coordinates every member may be bad somewhere, in another place each. Where
+fewer than half would be left of it, a localised scheme has stand-ins in those places alone, and the
+members take part elsewhere; one that is bad in most coordinates has failed, and does not.
 """
 
 from __future__ import annotations
@@ -37,13 +37,14 @@ def admit(
 
     def mended() -> tuple[Array, Array]:
         finite = jnp.isfinite(forecast)
+        whole = jnp.all(finite, axis=1)
+        whole = whole & ~far_members(forecast, whole[:, None], far_member)
         if not localised:
-            alive = jnp.all(finite, axis=1)
-            alive = alive & ~far_members(forecast, alive[:, None], far_member)
-            return replace_dead(forecast, alive), alive
+            return replace_dead(forecast, whole), whole
         sound = finite & ~far_values(forecast, finite, far_member)
-        alive = 2 * jnp.sum(sound, axis=1) > sound.shape[1]
-        return replace_dead(forecast, sound & alive[:, None]), alive
+        few = 2 * jnp.sum(whole) < whole.size
+        alive = jnp.where(few, 2 * jnp.sum(sound, axis=1) > sound.shape[1], whole)
+        return replace_dead(forecast, alive[:, None] & (sound | ~few)), alive
 
     everyone = jnp.ones(forecast.shape[0], bool)
     return rarely(~all_near(forecast, far_member), mended, lambda: (forecast, everyone))

@@ -61,7 +61,8 @@ class Safeguards(eqx.Module):
         Where nothing counts of the measurement, the members go on as they are. So they do, with
         their anomalies inflated, where the analysis failed: the next measurement finds a live
         filter. One survivor is no ensemble, and the forecast stays as it came. A localised analysis
-        that is not finite somewhere goes on elsewhere.
+        that is not finite somewhere goes on elsewhere, as it does beside coordinates of which fewer
+        than two members are finite.
 
         Args:
             forecast: as it came.
@@ -75,7 +76,8 @@ class Safeguards(eqx.Module):
         enough = num_alive >= 2
         nothing = jnp.all(jnp.isnan(y) | outcome.gross_errors)
         solved = jnp.asarray(outcome.ok) & ~jnp.any(jnp.isinf(y))
-        sound = solved & _finite(outcome)
+        left = 2 <= jnp.sum(jnp.isfinite(forecast), axis=0) if localised else jnp.array(True)
+        sound = solved & _finite(outcome) & jnp.all(left)
         done = enough & ~nothing
 
         def in_its_place() -> tuple[Array, Array]:
@@ -85,8 +87,9 @@ class Safeguards(eqx.Module):
             if not localised:
                 return ensemble, mean
             finite = jnp.isfinite(analysed[1]) & jnp.all(jnp.isfinite(analysed[0]), axis=0)
-            kept = done & solved & finite
-            return jnp.where(kept[None], analysed[0], ensemble), jnp.where(kept, analysed[1], mean)
+            ensemble = jnp.where((done & solved & finite)[None], analysed[0], ensemble)
+            ensemble = jnp.where(left[None], ensemble, forecast)
+            return ensemble, jnp.where(left, jnp.mean(ensemble, axis=0), mean)
 
         analysed = outcome.ensemble, jnp.broadcast_to(outcome.mean, members.shape[1:])
         ensemble, mean = rarely(~(done & sound), in_its_place, lambda: analysed)
@@ -96,14 +99,14 @@ class Safeguards(eqx.Module):
 
         # a stand-in differs from what it stands for, as NaN does from everything
         somewhere = localised and jnp.any(members != forecast, axis=1)
-        masked = ~outcome.alive | somewhere
+        num_masked = jnp.sum(~outcome.alive | somewhere, dtype=jnp.int32)
         gross = jnp.broadcast_to(outcome.gross_errors, y.shape)
         info = AnalysisInfo(
             ess=jnp.where(nothing, like(forecast, num_alive), outcome.ess),
             num_steps=count(outcome.num_steps),
             num_rejected=count(outcome.num_rejected),
-            ok=enough & (nothing | sound) & (2 * num_alive >= n),
-            num_masked=jnp.sum(masked, dtype=jnp.int32),
+            ok=enough & (nothing | sound) & (2 * num_masked <= n),
+            num_masked=num_masked,
             num_gross_errors=jnp.sum(gross, dtype=jnp.int32),
             num_unreached=count(outcome.num_unreached),
             normalised_innovation=like(forecast, outcome.normalised_innovation),
