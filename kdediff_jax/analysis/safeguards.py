@@ -76,7 +76,7 @@ class Safeguards(eqx.Module):
         enough = num_alive >= 2
         nothing = jnp.all(jnp.isnan(y) | outcome.gross_errors)
         solved = jnp.asarray(outcome.ok) & ~jnp.any(jnp.isinf(y))
-        left = 2 <= jnp.sum(jnp.isfinite(forecast), axis=0) if localised else jnp.array(True)
+        left = jnp.sum(jnp.isfinite(forecast), axis=0) >= 2 if localised else jnp.array(True)
         sound = solved & _finite(outcome) & jnp.all(left)
         done = enough & ~nothing
 
