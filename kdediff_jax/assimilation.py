@@ -126,7 +126,7 @@ def _step(
     refuse_mutable(*modules)
     member_keys, key = keys_of_cycle(state)
     forecast = forecast_of(state, member_keys, modules[0], stride, bound)
-    forecast = received(state, forecast, getattr(modules[2], "localised", False))
+    forecast = received(state, forecast, modules[2])
     return analysed(state, key, forecast, modules[0].interval, modules[1:], y, stride)
 
 

@@ -45,11 +45,9 @@ class Received(NamedTuple):
     lost: Int[Array, ""]
 
 
-def received(
-    state: FilterState, forecast: Float[Array, "n d"], localised: bool = False
-) -> Received:
+def received(state: FilterState, forecast: Float[Array, "n d"], analysis: Any) -> Received:
     """Return the forecast, or the reserve in its place, see `kdediff_jax.recovery`."""
-    return Received(*restarted(forecast, state.reserve, localised))
+    return Received(*restarted(forecast, state.reserve, getattr(analysis, "localised", False)))
 
 
 def analysed(

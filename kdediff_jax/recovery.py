@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ._typing import Array, Bool, Float, Int
-from .analysis.members import far_members, far_values, percentiles, replace_dead
+from .analysis.members import far_members, far_values, middle_and_scale, replace_dead
 from .analysis.outcome import AnalysisInfo
 from .numerics import rarely
 
@@ -66,8 +66,7 @@ def _places_restarted(
     finite = jnp.isfinite(reserve)
     sound = finite & ~far_values(reserve, finite, jnp.asarray(FAR, reserve.dtype))
     start = replace_dead(reserve, sound)
-    low, middle, high = percentiles(start, jnp.ones(start.shape, bool))
-    scale = 0.5 * high - 0.5 * low
+    middle, scale = middle_and_scale(start, jnp.ones(start.shape, bool))
     distance = jnp.abs(forecast - middle[None])
     gone = jnp.any(distance > ON_THE_WAY * scale[None], axis=0) | (left < 2)
     return jnp.where(gone[None], start, forecast)

@@ -95,8 +95,7 @@ def far_values(
     """
     known = jnp.broadcast_to(known, x.shape)
     count = jnp.sum(known, axis=0)
-    low, median, high = percentiles(x, known)
-    scale = 0.5 * high - 0.5 * low
+    median, scale = middle_and_scale(x, known)
     scale = jnp.where(scale > 0, scale, jnp.abs(median))
     # the scale of fewer is chance
     judged = (scale > 0) & (count >= FEWEST)
@@ -104,13 +103,19 @@ def far_values(
     return known & (jnp.abs(x - median[None]) > bound[None])
 
 
-def percentiles(x: Float[Array, "n k"], known: Bool[Array, "n k"]) -> Float[Array, "3 k"]:
-    """Return the 15th, the 50th and the 85th percentile of what is known in each column."""
+def middle_and_scale(
+    x: Float[Array, "n k"], known: Bool[Array, "n k"]
+) -> tuple[Float[Array, " k"], Float[Array, " k"]]:
+    """Return the median of what is known in each column, and half of its inner range.
+
+    That is the distance between the 15th and the 85th percentile.
+    """
     count = jnp.sum(known, axis=0)
     cut = BEYOND * count // 100
     ordered = jnp.sort(jnp.where(known, x, jnp.inf), axis=0)  # what is unknown comes last
     places = jnp.stack([cut, count // 2, count - 1 - cut])
-    return jnp.take_along_axis(ordered, jnp.maximum(places, 0), axis=0)
+    low, median, high = jnp.take_along_axis(ordered, jnp.maximum(places, 0), axis=0)
+    return median, 0.5 * high - 0.5 * low
 
 
 def replace_dead(members: Float[Array, "n k"], alive: Bool[Array, "n *k"]) -> Float[Array, "n k"]:

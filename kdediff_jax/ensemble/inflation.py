@@ -155,8 +155,7 @@ class RelaxationToPriorSpread(AbstractRelaxation):
         self, forecast: Float[Array, "n d"], analysis: Float[Array, "n d"]
     ) -> Float[Array, "n d"]:
         """Return the analysis with its mean and wider anomalies."""
-        # a coordinate that has become constant has nothing to multiply
-        ratio = safe_sqrt(jnp.mean(centred(forecast) ** 2, axis=0)) / standard_deviation(analysis)
+        ratio = spread_ratio(forecast, analysis)
         return inflate(analysis, (1 + like(analysis, self.strength) * (ratio - 1))[None])
 
 
@@ -226,6 +225,13 @@ def restore_spread(
         return rule.relax(forecast, analysis)
     factor = rule(freedom, analysis.shape[0], excess)
     return inflate(analysis, factor if factor.ndim == 0 else factor[None])
+
+
+def spread_ratio(
+    forecast: Float[Array, "n d"], analysis: Float[Array, "n d"]
+) -> Float[Array, " d"]:
+    """Return s_f / s_a of every coordinate; of a constant analysis there is nothing to multiply."""
+    return safe_sqrt(jnp.mean(centred(forecast) ** 2, axis=0)) / standard_deviation(analysis)
 
 
 def inflate(

@@ -14,13 +14,13 @@ from typing import NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from .._typing import Array, Bool, Float, Key, Scalar, like
 from ..numerics import (
     AbstractCovariance,
     Covariance,
     dot,
+    in_batches,
     linear_fit,
     rarely,
     shrunk_rows,
@@ -307,7 +307,7 @@ def component_densities(
     def single(place: Array) -> Float[Array, " n"]:
         return log_likelihood(jnp.where(places == place, y, jnp.nan), members)
 
-    return lax.map(single, places, batch_size=AT_ONCE).T
+    return in_batches(single, places, AT_ONCE).T
 
 
 def density(observation: AbstractLikelihood, t: Scalar) -> Callable[[Array, Array], Array]:

@@ -227,7 +227,7 @@ def _received(
     """Return the forecast that the cycle goes on with, and who of it is measured, and when."""
     localised = getattr(analysis, "localised", False)
     guards = getattr(analysis, "safeguards", Safeguards())
-    found = received(state, forecast, localised)
+    found = received(state, forecast, analysis)
     states, alive = guards.admit(found.members, localised)
     clock = state.clock.after(stride, like(state.ensemble, interval))
     return found, Members(states, alive, clock.t, guards.far_member)

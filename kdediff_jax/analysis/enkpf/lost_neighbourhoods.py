@@ -30,14 +30,14 @@ import jax.numpy as jnp
 
 from ..._checks import positive
 from ..._typing import Array, Bool, Float, Number, like, tunable
-from ...ensemble.inflation import inflate
+from ...ensemble.inflation import inflate, spread_ratio
 from ...ensemble.neighbours import (
     Neighbourhoods,
     Neighbours,
     all_neighbourhoods,
     each_coordinate,
 )
-from ...numerics import bisect_root, dot, rarely, safe_sqrt
+from ...numerics import bisect_root, dot, rarely
 from ..predict import Predicted
 from .innovation import HALVINGS, Innovation, componentwise_innovation
 from .spread_correction import log_evidence
@@ -113,9 +113,8 @@ class LostNeighbourhoods(eqx.Module):
             forecast: the same before they were widened.
             where: from `widen`.
         """
-        before, after = (safe_sqrt(jnp.var(x, axis=0)) for x in (forecast, analysis))
-        ratio = jnp.where(after > 0, before / jnp.where(after > 0, after, 1), 1)
-        return inflate(analysis, (1 + where * (jnp.maximum(ratio, 1) - 1))[None])
+        more = jnp.maximum(spread_ratio(forecast, analysis), 1) - 1
+        return inflate(analysis, (1 + where * more)[None])
 
     def bounded(
         self, moved: Float[Array, "g n d"], members: Float[Array, "n d"]
