@@ -2,7 +2,7 @@
 
 python benchmarks/ablation/ablation.py [CELL ...]    goes on from results/ablation.json (2 h)
 python benchmarks/ablation/ablation.py --set NAME    parts together, or more of them, on other seeds
-                                                     (15 min): again, undoubted, doubt, lost or chance
+                                                     (15 min): again, undoubted, doubt, lost, chance
 
 Energy score on the seeds 6000 to 6015, which no other benchmark scores on; at most 400 cycles.
 Differences from the filter as it is are paired by seed. A run has failed if a cycle did, and is
