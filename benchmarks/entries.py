@@ -48,7 +48,7 @@ BENCHMARKS = (
         "2 h; a set of variants 15 min",
         (
             *("ablation.json", "ablation_again.json", "ablation_doubt.json"),
-            "ablation_lost.json",
+            *("ablation_lost.json", "ablation_chance.json"),
             # the last two of an earlier state of the filter, with parts that are gone
             *("ablation_undoubted.json", "ablation_head.json", "ablation_factorial.json"),
         ),

@@ -2,7 +2,7 @@
 
 python benchmarks/ablation/ablation.py [CELL ...]    goes on from results/ablation.json (2 h)
 python benchmarks/ablation/ablation.py --set NAME    parts together, or more of them, on other seeds
-                                                     (15 min): again, undoubted, doubt or lost
+                                                     (15 min): again, undoubted, doubt, lost, chance
 
 Energy score on the seeds 6000 to 6015, which no other benchmark scores on; at most 400 cycles.
 Differences from the filter as it is are paired by seed. A run has failed if a cycle did, and is
@@ -59,6 +59,14 @@ OTHERS = {
         (
             *("dalearning-l96:10", "dalearning-l96:20", "dalearning-ks:20", "bocquet2010-m40:24"),
             *("sakov2008:20", "spantini2019:40", "lorenz96-40:40", "bao2024:20"),
+        ),
+    ),
+    "chance": (
+        tuple(range(6040, 6056)),
+        (
+            *("dalearning-l96:10", "dalearning-l96:20", "dalearning-ks:10", "dalearning-ks:20"),
+            *("spantini2019:10", "spantini2019:20", "spantini2019:40", "sakov2008:10"),
+            *("sakov2008:20", "bocquet2010-m40:20", "bocquet2019:16", "bao2024:20"),
         ),
     ),
 }

@@ -90,6 +90,11 @@ LOCAL_SETS = {
             "lost_neighbourhoods": kd.LostNeighbourhoods(largest_increment=NEVER)
         },
     },
+    "chance": {
+        "default": {},
+        "gains with their chance": {"shrinkage": 0.0},
+        "gains without twice the chance": {"shrinkage": 2.0},
+    },
 }
 
 

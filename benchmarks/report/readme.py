@@ -28,7 +28,8 @@ SECTIONS = (
     (tables_accuracy.ablation_head, "ablation_head", "ablation_factorial"),
     (
         tables_accuracy.ablation,
-        *("ablation", "ablation_again", "ablation_doubt", "ablation_undoubted", "ablation_lost"),
+        *("ablation", "ablation_again", "ablation_doubt", "ablation_undoubted"),
+        *("ablation_lost", "ablation_chance"),
     ),
     (tables_local.lost_neighbourhoods, "lost_neighbourhoods"),
     (tables_local.million_filtered, "million_filtered"),

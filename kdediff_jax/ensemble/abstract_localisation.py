@@ -7,6 +7,7 @@ import abc
 import equinox as eqx
 
 from .._typing import Array, Float, Scalar
+from .chance import without_chance
 from .neighbours import Neighbourhoods
 
 
@@ -24,6 +25,20 @@ class AbstractLocalisation(eqx.Module):
             deviations: of their predictions, 0 in missing components.
             t: model time of the measurement; None where it is not known.
         """
+
+    def without_chance(
+        self,
+        near: Neighbourhoods,
+        anomalies: Float[Array, "n d"],
+        deviations: Float[Array, "n m"],
+        noise: Float[Array, " m"],
+        shrinkage: Scalar,
+    ) -> Neighbourhoods:
+        """Return what is `around`, with weights that chance has no part in.
+
+        The arguments are those of `kdediff_jax.ensemble.chance.without_chance`.
+        """
+        return without_chance(near, anomalies, deviations, noise, shrinkage)
 
     @abc.abstractmethod
     def size_around(self, anomalies: Float[Array, "n d"]) -> Scalar:

@@ -20,8 +20,9 @@ import numpy as np
 from .._checks import positive
 from .._printing import printed
 from .._typing import Array, Float, Number, Scalar, like, tunable
-from ..numerics import dot, safe_sqrt
+from ..numerics import dot
 from .abstract_localisation import AbstractLocalisation
+from .chance import unit
 from .neighbours import SAMPLED, Neighbourhoods, Neighbours
 
 
@@ -53,6 +54,10 @@ class CorrelationLocalisation(AbstractLocalisation):
         """Return all measurements for every coordinate, with weights by their correlations."""
         return Neighbourhoods((Neighbours(self.weights(anomalies, deviations)),))
 
+    def without_chance(self, near: Neighbourhoods, *sample: Array | Scalar) -> Neighbourhoods:
+        """Return the same: its weights are without chance."""
+        return near
+
     def size_around(self, anomalies: Float[Array, "n d"]) -> Scalar:
         """Return how many coordinates are related to one in the mean, counted by their weights.
 
@@ -75,12 +80,7 @@ class CorrelationLocalisation(AbstractLocalisation):
                 f"localisation: expected at least 3 members for correlations, got {n} (try: a "
                 "Localisation, by positions)"
             )
-        r = jnp.clip(dot(_unit(rows).T, _unit(columns)), -1, 1)
+        r = jnp.clip(dot(unit(rows).T, unit(columns)), -1, 1)
         chance = like(r, self.shrinkage) * (1 - r**2) / (n - 2)
         more = r**2 > chance
         return jnp.where(more, 1 - chance / jnp.where(more, r**2, 1), 0)
-
-
-def _unit(anomalies: Float[Array, "n k"]) -> Float[Array, "n k"]:
-    """Return columns of length 1, and 0 of a constant."""
-    return anomalies / safe_sqrt(jnp.sum(anomalies**2, axis=0, keepdims=True), otherwise=1.0)

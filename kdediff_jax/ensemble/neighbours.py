@@ -86,6 +86,15 @@ class Neighbourhoods(NamedTuple):
         """Return values of the points at every coordinate."""
         return values if self.shared is None else self.shared.of(values)
 
+    def with_weights(self, weights: Float[Array, "p k"]) -> Neighbourhoods:
+        """Return the same measurements, with other weights."""
+        ends = np.cumsum([group.weights.shape[0] for group in self.groups])
+        parts = jnp.split(weights, ends[:-1])
+        groups = (
+            group._replace(weights=part) for group, part in zip(self.groups, parts, strict=True)
+        )
+        return self._replace(groups=tuple(groups))
+
 
 def each_neighbourhood(
     function: Callable[..., Any], near: Neighbourhoods, *rows: Array, measured: Any

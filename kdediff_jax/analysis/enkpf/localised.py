@@ -12,8 +12,9 @@ the weighted kernel density. Smooth in j, deterministic, and the identity where 
 equal: no member is lost, none is duplicated. Then the anomalies are rotated a little
 (`kdediff_jax.ensemble.rotation`): members that keep their order keep chance relations of higher
 order, too. A stated R that is not diagonal is made so (`kdediff_jax.analysis.decorrelation`); of an
-estimated one the diagonal is used. With an infinite radius the Kalman share is the ETKF and each
-coordinate's weights are the global ones.
+estimated one the diagonal is used. Of the relation to a measurement near it that part counts which
+is more than chance among N members (`kdediff_jax.ensemble.chance`). With an infinite radius and a
+`shrinkage` of 0 the Kalman share is the ETKF and each coordinate's weights are the global ones.
 """
 
 from __future__ import annotations
@@ -59,6 +60,8 @@ class LEnKPF(AbstractKalmanAnalysis):
         spread_correction: what the innovations of a whole field say of its spread.
         lost_neighbourhoods: what is done where the innovations say that the filter is lost.
         gaussian_surrogate: what a gain sees of noise of known density that is not Gaussian.
+        shrinkage: how many times what chance explains of a squared correlation is taken away
+            (`kdediff_jax.ensemble.chance`); 0 for the taper alone.
         rotation_angle: angle in radians of the random rotations of the analysis anomalies, 0 for
             none. Coordinates with two separate modes or far from every measurement are not rotated.
         mode_separation: how far apart two modes are, in the index of `ModeMasses`, from which and
@@ -89,6 +92,7 @@ class LEnKPF(AbstractKalmanAnalysis):
     gaussian_surrogate: GaussianSurrogate = eqx.field(
         kw_only=True, default_factory=GaussianSurrogate
     )
+    shrinkage: Number = tunable(1.0, kw_only=True)
     rotation_angle: Number = tunable(0.9, kw_only=True)
     mode_separation: Number = tunable((3.0, 5.0), kw_only=True)
     inflation: Inflation = eqx.field(
@@ -100,6 +104,7 @@ class LEnKPF(AbstractKalmanAnalysis):
 
     def __check_init__(self) -> None:
         """Check the numbers."""
+        positive("shrinkage", self.shrinkage, zero=True)
         positive("rotation_angle", self.rotation_angle, zero=True)
         positive("mode_separation", self.mode_separation)
 
@@ -112,8 +117,15 @@ class LEnKPF(AbstractKalmanAnalysis):
         forecast, lost = self.lost_neighbourhoods.widen(forecast, near)
         forecast = self.spread_correction(forecast, reached)
         measurement = local_surrogate(forecast, self.gaussian_surrogate)
-        shares = like(forecast.members, self.kalman_share.shares)
-        moved, freedom = local_moves(forecast, measurement, near, shares)
+        trusted = self.localisation.without_chance(
+            near,
+            forecast.anomalies,
+            forecast.deviations,
+            forecast.noise_variance,
+            like(before, self.shrinkage),
+        )
+        shares = like(before, self.kalman_share.shares)
+        moved, freedom = local_moves(forecast, measurement, trusted, shares)
         moved = self.lost_neighbourhoods.bounded(moved, forecast.members)
         densities = relative_densities(forecast, moved)
         taken = self._choose(forecast, moved, densities, shares, near)

@@ -25,7 +25,8 @@ N = 30
 
 def plain(where=EVERYWHERE, **settings):
     """The split, the weights and the transport alone."""
-    settings = {"inflation": 1.0, "rotation_angle": 0.0, "spread_correction": CERTAIN, **settings}
+    fixed = {"inflation": 1.0, "rotation_angle": 0.0, "shrinkage": 0.0}
+    settings = {**fixed, "spread_correction": CERTAIN, **settings}
     return kd.LEnKPF(where, **settings)
 
 
