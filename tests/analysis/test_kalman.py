@@ -151,9 +151,8 @@ def test_correlated_noise_counts_with_its_correlations(x64):
     arrays = x.mean(axis=0), np.cov(x.T), Y, MATRIX, noise
     mean, covariance = kalman_analysis(*map(jnp.asarray, arrays))
     never = FieldSpreadCorrection(log_spread_std=0.0)
-    global_lenkpf = kd.LEnKPF(
-        EVERYWHERE, kalman_share=1.0, rotation_angle=0.0, inflation=1.0, spread_correction=never
-    )
+    plain = {"rotation_angle": 0.0, "inflation": 1.0, "shrinkage": 0.0}
+    global_lenkpf = kd.LEnKPF(EVERYWHERE, kalman_share=1.0, spread_correction=never, **plain)
     transforms = kd.ETKF(inflation=1.0), kd.LETKF(EVERYWHERE, inflation=1.0), global_lenkpf
     for scheme in (*transforms, kd.EnKF()):
         analysis, _ = analyse(scheme, x, Y, observed)
