@@ -50,15 +50,15 @@ def without_chance(
     n = anomalies.shape[0]
     if near.shared is not None or n < 3:
         return near
-    signal = jnp.sum(deviations**2, axis=0) / (n - 1) / noise
-    eps = jnp.finfo(anomalies.dtype).eps
+    info = jnp.finfo(anomalies.dtype)
+    signal = jnp.minimum(jnp.sum(deviations**2, axis=0) / (n - 1) / noise, float(info.max) ** 0.5)
 
     def corrected(near: Neighbours, row: Float[Array, " n"], seen: tuple) -> Float[Array, " k"]:
         columns, signal = (near.of(each) for each in seen)
         square = jnp.minimum(dot(columns, row[:, None])[:, 0] ** 2, 1)
         of_gains = jnp.sum(near.weights * signal / (1 + signal)) / (n - 1)
         chance = shrinkage * of_gains * (1 - square) / (n - 2)
-        part = jnp.minimum(1, chance / jnp.maximum(square, eps))
+        part = jnp.minimum(1, chance / jnp.maximum(square, info.eps))
         return near.weights * (1 - part) / (1 + part * signal)
 
     rows = unit(anomalies).T, unit(deviations).T

@@ -117,6 +117,8 @@ def test_units_constants_and_gradients(dtype):
 
     found = weights(x, np.ones(12))
     np.testing.assert_allclose(weights(x * scale, scale), found, rtol=1e-3, atol=1e-5)
+    arrays = [jnp.asarray(a, dtype) for a in (x, x[:, ::2], np.full(6, 1e-37))]
+    assert jnp.isfinite(taken_from(near, *arrays).groups[0].weights).all()  # exact measurements
     gradient = jax.grad(lambda x: jnp.sum(weights(x, np.ones(12))))(jnp.asarray(x, dtype))
     assert np.isfinite(gradient).all()
 
