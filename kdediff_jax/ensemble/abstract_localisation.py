@@ -31,14 +31,14 @@ class AbstractLocalisation(eqx.Module):
         near: Neighbourhoods,
         anomalies: Float[Array, "n d"],
         deviations: Float[Array, "n m"],
-        noise: Float[Array, " m"],
+        signal: Float[Array, " m"],
         shrinkage: Scalar,
     ) -> Neighbourhoods:
         """Return what is `around`, with weights that chance has no part in.
 
         The arguments are those of `kdediff_jax.ensemble.chance.without_chance`.
         """
-        return without_chance(near, anomalies, deviations, noise, shrinkage)
+        return without_chance(near, anomalies, deviations, signal, shrinkage)
 
     @abc.abstractmethod
     def size_around(self, anomalies: Float[Array, "n d"]) -> Scalar:

@@ -32,7 +32,7 @@ def without_chance(
     near: Neighbourhoods,
     anomalies: Float[Array, "n d"],
     deviations: Float[Array, "n m"],
-    noise: Float[Array, " m"],
+    signal: Float[Array, " m"],
     shrinkage: Scalar,
 ) -> Neighbourhoods:
     """Return the same measurements near every coordinate, with weights that chance has no part in.
@@ -44,14 +44,14 @@ def without_chance(
         near: the measurements near every coordinate, with their tapers.
         anomalies: of the members.
         deviations: of their predictions, 0 in missing components.
-        noise: variances of the measurements.
+        signal: P_kk / R_k of every component, 0 in missing ones.
         shrinkage: c; 0 leaves the weights as they are.
     """
     n = anomalies.shape[0]
     if near.shared is not None or n < 3:
         return near
     info = jnp.finfo(anomalies.dtype)
-    signal = jnp.minimum(jnp.sum(deviations**2, axis=0) / (n - 1) / noise, float(info.max) ** 0.5)
+    signal = jnp.minimum(signal, float(info.max) ** 0.5)
 
     def corrected(near: Neighbours, row: Float[Array, " n"], seen: tuple) -> Float[Array, " k"]:
         columns, signal = (near.of(each) for each in seen)

@@ -23,7 +23,8 @@ def ring(d, **options):
 
 
 def taken_from(near, x, h, noise, shrinkage=1.0):
-    return without_chance(near, x, h, noise, jnp.asarray(shrinkage, x.dtype))
+    signal = jnp.sum(h**2, axis=0) / (len(h) - 1) / noise
+    return without_chance(near, x, h, signal, jnp.asarray(shrinkage, x.dtype))
 
 
 def by_loop(taper, x, h, noise, shrinkage):

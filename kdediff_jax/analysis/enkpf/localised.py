@@ -121,7 +121,7 @@ class LEnKPF(AbstractKalmanAnalysis):
             near,
             forecast.anomalies,
             forecast.deviations,
-            forecast.noise_variance,
+            forecast.prediction_variance / forecast.noise_variance,
             like(before, self.shrinkage),
         )
         shares = like(before, self.kalman_share.shares)
