@@ -31,8 +31,8 @@ CELLS = {  # members and cycles, the burn-in included
     "bocquet2019": ((16,), 600),
     "enff-ks": ((20,), 300),
     "enff-ns": ((20,), 200),
-    "dalearning-l96": ((10, 20, 40), 500),
-    "dalearning-ks": ((10, 20, 40), 300),
+    "dalearning-l96": ((10, 15, 20, 40, 60, 100), 500),
+    "dalearning-ks": ((10, 15, 20, 40, 60, 100), 300),
 }
 
 

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from .. import latents
 from .._checks import concrete, count, has_method
 from .._typing import Array, Bool, Float, Key, Number, Scalar, like, tunable
-from ..numerics import centred, dot, root_of_rows
+from ..numerics import centred, dot, root_of_rows, safe_sqrt
 from ..observations import AbstractObservation
 from .base import AbstractAnalysis
 from .outcome import Outcome
@@ -110,5 +110,5 @@ def _of_covariance(
 ) -> Float[Array, "n k"]:
     """Return rows of the spread of others: chance products of members and draws add some."""
     centre = centred(moved)
-    size, wanted = (jnp.sqrt(jnp.mean(x**2, axis=0, keepdims=True)) for x in (centre, anomalies))
+    size, wanted = (safe_sqrt(jnp.mean(x**2, axis=0, keepdims=True)) for x in (centre, anomalies))
     return centre * wanted / jnp.where(size > 0, size, 1)

@@ -23,7 +23,7 @@ class AnalysisInfo(NamedTuple):
             localised filter those too that were left out in some places alone.
         num_gross_errors: components of the measurement that were left out as gross errors.
         num_unreached: coordinates with no measured component within reach, which a localised
-            filter leaves as they are; 0 for the others.
+            filter leaves as they are; 0 for other filters, and where nothing was measured.
         normalised_innovation: mean over measured components of (y - mean h)^2 / (P_hh + R), of the
             forecast as it came, gross errors included. Near 1 where the forecast knows its error;
             NaN where nothing was measured. `FilterResult.diagnose` says it in words. The vector

@@ -20,6 +20,7 @@ from ..numerics import (
     LinearFit,
     centred,
     masked_covariance,
+    no_smaller,
     split_missing,
     variances,
     whitened,
@@ -116,6 +117,19 @@ class Predicted(NamedTuple):
     def log_components(self) -> Float[Array, "n m"]:
         """Return log p(y_k | x_i) of every component by itself, up to a constant of each."""
         return self.error_model.log_components(self.y, self.members, self.noise_variance)
+
+    def resolved(self) -> Predicted:
+        """Return the same without noise too small for its floating type to tell.
+
+        Decompositions know singular values to eps times the largest, sqrt(P_kk / R_k): beside a
+        component without noise nothing would be left of what the others say. With eps / 8 of P_kk
+        for R_k at least, what they say is right to .02 of the spread in float32 (1e-6 in float64),
+        and a component is known to a ten thousandth of its spread (5e-9). What is left of a spread
+        is the next forecast's, so that later cycles know more.
+        """
+        floor = self.prediction_variance * float(jnp.finfo(self.members.dtype).eps / 8)
+        covariance = no_smaller(self.error_model.covariance, floor)
+        return self._replace(error_model=self.error_model._replace(covariance=covariance))
 
     def at(self, members: Float[Array, "n d"]) -> Predicted:
         """Return the same for members that have moved."""

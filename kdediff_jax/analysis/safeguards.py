@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import equinox as eqx
 import jax.numpy as jnp
 
@@ -71,48 +73,80 @@ class Safeguards(eqx.Module):
             outcome: of the scheme.
             localised: whether coordinates can fail by themselves.
         """
-        n = forecast.shape[0]
         num_alive = jnp.sum(outcome.alive, dtype=jnp.int32)
-        enough = num_alive >= 2
-        nothing = jnp.all(jnp.isnan(y) | outcome.gross_errors)
-        solved = jnp.asarray(outcome.ok) & ~jnp.any(jnp.isinf(y))
         left = jnp.sum(jnp.isfinite(forecast), axis=0) >= 2 if localised else jnp.array(True)
-        sound = solved & _finite(outcome) & jnp.all(left)
-        done = enough & ~nothing
+        found = Verdict(
+            enough=num_alive >= 2,
+            nothing=jnp.all(jnp.isnan(y) | outcome.gross_errors),
+            solved=jnp.asarray(outcome.ok) & ~jnp.any(jnp.isinf(y)),
+            left=left,
+        )
+        sound = found.solved & _finite(outcome) & jnp.all(left)
+        analysed = outcome.ensemble, jnp.broadcast_to(outcome.mean, members.shape[1:])
 
         def in_its_place() -> tuple[Array, Array]:
-            factor = jnp.where(nothing, 1, like(members, self.failure_inflation))
-            ensemble = jnp.where(enough, inflate(members, factor), forecast)
-            mean = _mean_of_finite(ensemble)
+            factor = jnp.where(found.nothing, 1, like(members, self.failure_inflation))
+            ensemble = jnp.where(found.enough, inflate(members, factor), forecast)
             if not localised:
-                return ensemble, mean
-            finite = jnp.isfinite(analysed[1]) & jnp.all(jnp.isfinite(analysed[0]), axis=0)
-            ensemble = jnp.where((done & solved & finite)[None], analysed[0], ensemble)
-            ensemble = jnp.where(left[None], ensemble, forecast)
-            return ensemble, jnp.where(left, jnp.mean(ensemble, axis=0), mean)
+                return ensemble, _mean_of_finite(ensemble)
+            return _elsewhere(found, analysed, ensemble, forecast)
 
-        analysed = outcome.ensemble, jnp.broadcast_to(outcome.mean, members.shape[1:])
-        ensemble, mean = rarely(~(done & sound), in_its_place, lambda: analysed)
-
-        def count(value: Array | int) -> Array:
-            return jnp.where(done, jnp.asarray(value, jnp.int32), 0)
-
+        ensemble, mean = rarely(~(found.done & sound), in_its_place, lambda: analysed)
         # a stand-in differs from what it stands for, as NaN does from everything
         somewhere = localised and jnp.any(members != forecast, axis=1)
         num_masked = jnp.sum(~outcome.alive | somewhere, dtype=jnp.int32)
         gross = jnp.broadcast_to(outcome.gross_errors, y.shape)
-        info = AnalysisInfo(
-            ess=jnp.where(nothing, like(forecast, num_alive), outcome.ess),
-            num_steps=count(outcome.num_steps),
-            num_rejected=count(outcome.num_rejected),
-            ok=enough & (nothing | sound) & (2 * num_masked <= n),
+        half_left = 2 * num_masked <= forecast.shape[0]
+        return ensemble, AnalysisInfo(
+            ess=jnp.where(found.nothing, like(forecast, num_alive), outcome.ess),
+            num_steps=found.count(outcome.num_steps),
+            num_rejected=found.count(outcome.num_rejected),
+            ok=found.enough & (found.nothing | sound) & half_left,
             num_masked=num_masked,
             num_gross_errors=jnp.sum(gross, dtype=jnp.int32),
-            num_unreached=count(outcome.num_unreached),
+            num_unreached=found.count(outcome.num_unreached),
             normalised_innovation=like(forecast, outcome.normalised_innovation),
             mean=mean,
         )
-        return ensemble, info
+
+
+class Verdict(NamedTuple):
+    """What became of an analysis.
+
+    Attributes:
+        enough: whether two members or more took part.
+        nothing: whether nothing counted of the measurement.
+        solved: whether the scheme came to an end.
+        left: of a localised scheme, which coordinates have two finite members or more.
+    """
+
+    enough: Bool[Array, ""]
+    nothing: Bool[Array, ""]
+    solved: Bool[Array, ""]
+    left: Bool[Array, "*d"]
+
+    @property
+    def done(self) -> Bool[Array, ""]:
+        """Whether there was an analysis at all."""
+        return self.enough & ~self.nothing
+
+    def count(self, value: Array | int) -> Array:
+        """Return a number of the scheme's, 0 where there was no analysis."""
+        return jnp.where(self.done, jnp.asarray(value, jnp.int32), 0)
+
+
+def _elsewhere(
+    found: Verdict,
+    analysed: tuple[Array, Array],
+    instead: Float[Array, "n d"],
+    forecast: Float[Array, "n d"],
+) -> tuple[Array, Array]:
+    """Return a localised analysis where it is finite, and what goes on in its place elsewhere."""
+    ensemble, mean = analysed
+    finite = jnp.isfinite(mean) & jnp.all(jnp.isfinite(ensemble), axis=0)
+    mixed = jnp.where((found.done & found.solved & finite)[None], ensemble, instead)
+    mixed = jnp.where(found.left[None], mixed, forecast)
+    return mixed, jnp.where(found.left, jnp.mean(mixed, axis=0), _mean_of_finite(instead))
 
 
 def _finite(outcome: Outcome) -> Bool[Array, ""]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from .._typing import Array, Float
-from ..numerics import binary_unit, covariance_in_units, unit_of_spread, variances
+from ..numerics import binary_unit, covariance_in_units, half_range, unit_of_spread, variances
 from ..observations.error_model import ErrorModel
 from .predict import Predicted
 
@@ -27,10 +27,13 @@ class Units(NamedTuple):
 def units_of(forecast: Predicted) -> Units:
     """Return the units of each coordinate's spread and each component's noise.
 
-    A component without noise has the unit of its predictions.
+    A component without noise has the unit of its predictions. One with next to none has theirs
+    times eps: in units of the noise they would have no square.
     """
+    values = forecast.predictions
     std = jnp.sqrt(variances(forecast.error_model.covariance))
-    size = jnp.where(std > 0, std, unit_of_spread(forecast.predictions))
+    least = half_range(values) * float(jnp.finfo(values.dtype).eps)
+    size = jnp.where(std > 0, jnp.maximum(std, least), unit_of_spread(values))
     return Units(unit_of_spread(forecast.members), binary_unit(size))
 
 

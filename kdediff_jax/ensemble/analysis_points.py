@@ -131,7 +131,8 @@ class AnalysisGrid(AbstractAnalysisPoints):
 
     Args:
         spacing: of the grid, in the units of positions: one number, or one per axis. Every axis has
-            a whole number of cells, of about that size.
+            a whole number of cells, of about that size. A start is the radius of the localisation
+            along a line, and half of it on a map.
 
     Raises:
         ValueError: a spacing that is not positive.

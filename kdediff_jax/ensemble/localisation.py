@@ -7,6 +7,7 @@ one table, for small problems, and for tests.
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import equinox as eqx
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from .._checks import checked_mesh, concrete, count, mesh_axis, positive
+from .._checks import checked_mesh, concrete, count, mesh_axis, per_coordinate, positive
 from .._typing import Array, Bool, Float, Int, Number, Scalar, tunable
 from .._words import counted
 from .abstract_localisation import AbstractLocalisation
@@ -91,6 +92,7 @@ class Localisation(AbstractLocalisation):
             raise ValueError(f"radius: expected a positive number, got {known.tolist()}")
         if self.period is not None:
             positive("period", self.period, infinite=True)
+            per_coordinate("period", self.period, (*jnp.shape(self.state), 1)[1])
         if self.max_neighbours is not None:
             count("max_neighbours", self.max_neighbours)
         if self.points is not None and not isinstance(self.points, AbstractAnalysisPoints):
@@ -314,7 +316,7 @@ class Localisation(AbstractLocalisation):
 
 
 def _as_columns(places: np.ndarray) -> np.ndarray:
-    return places.astype(float).reshape(places.shape[0], -1)
+    return places.astype(float).reshape(places.shape[0], math.prod(places.shape[1:]))
 
 
 def _as_points(places: Any, dtype: jnp.dtype) -> Float[Array, "k a"]:

@@ -33,8 +33,9 @@ class MovingNetwork(eqx.Module):
         present: which components there are at each time [T m]; the others are somewhere.
 
     Raises:
-        ValueError: times that do not increase, another number of times, positions that are not
-            finite or of different axes, more components than `max_components`.
+        ValueError: times that do not increase, or not by enough for their floating type, another
+            number of times, positions that are not finite or of different axes, no component at
+            any time, more components than `max_components`.
     """
 
     times: Number
@@ -42,7 +43,7 @@ class MovingNetwork(eqx.Module):
     present: Bool[Array, "T m"]
 
     def __init__(self, times: Any, places: Any, *, max_components: int | None = None) -> None:
-        known = [np.asarray(each, float) for each in places]
+        known = _of_the_same_axes([np.asarray(each, float) for each in places])
         instants = np.asarray(times, float)
         _check(instants, known)
         largest = max(len(each) for each in known)
@@ -60,6 +61,7 @@ class MovingNetwork(eqx.Module):
         for k, each in enumerate(known):
             padded[k, : len(each)], present[k, : len(each)] = each, True
         self.times, self.places = as_leaf(instants), as_leaf(padded)
+        _check_told_apart(np.asarray(self.times), instants)
         self.present = jnp.asarray(present)
 
     def __repr__(self) -> str:
@@ -92,15 +94,32 @@ class MovingNetwork(eqx.Module):
         return jnp.argmin(jnp.abs(like(t, self.times) - t))
 
     def known_at(self, t: Scalar) -> Bool[Array, ""]:
-        """Return whether t is one of the times: no further off than half of their least gap."""
+        """Return whether t is one of the times: no further off than half of their least gap.
+
+        Times that t's floating type does not tell apart know none.
+        """
         times = like(t, self.times)
-        gaps = jnp.diff(times, append=jnp.asarray([jnp.inf], times.dtype))
-        return jnp.min(jnp.abs(times - t)) <= 0.5 * jnp.min(gaps)
+        gap = jnp.min(jnp.diff(times, append=jnp.asarray([jnp.inf], times.dtype)))
+        return (gap > 0) & (jnp.min(jnp.abs(times - t)) <= 0.5 * gap)
 
     def at(self, t: Scalar | float) -> tuple[Float[Array, "m *a"], Bool[Array, " m"]]:
         """Return the places at a time, and which components there are: for an operator of yours."""
         k = self.index(jnp.asarray(t, float))
         return jnp.asarray(self.places)[k], self.present[k]
+
+
+def _of_the_same_axes(places: list[np.ndarray]) -> list[np.ndarray]:
+    """Return the places; of none at a time, which has no axes, none with those of the others."""
+    axes = next((each.shape[1:] for each in places if each.size), ())
+    return [each if each.size else np.zeros((0, *axes)) for each in places]
+
+
+def _check_told_apart(times: np.ndarray, given: np.ndarray) -> None:
+    if not (np.diff(times) > 0).all():
+        raise ValueError(
+            f"times: expected numbers that {times.dtype} tells apart, got steps of "
+            f"{np.diff(given).min():g} at {given[-1]:g} (try: the time since the first)"
+        )
 
 
 def _check(times: np.ndarray, places: list[np.ndarray]) -> None:
@@ -113,6 +132,8 @@ def _check(times: np.ndarray, places: list[np.ndarray]) -> None:
             f"places: expected positions for each of {counted(len(times), 'time')}, got "
             f"{len(places)}"
         )
+    if not any(each.size for each in places):
+        raise ValueError("places: expected a component at one of the times, got none")
     axes = {each.shape[1:] for each in places}
     if len(axes) > 1 or any(each.ndim not in (1, 2) for each in places):
         shapes = sorted({each.shape for each in places})

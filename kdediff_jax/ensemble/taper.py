@@ -41,7 +41,15 @@ def taper(gap: Float[Array, "*s a"], radius: Any, period: Any) -> Float[Array, "
         gap: the differences.
         radius: of the width of exp(-r^2 / (2 radius^2)).
         period: of every axis, infinite where it has none, or None.
+
+    Raises:
+        ValueError: more than one radius.
     """
+    if jnp.ndim(radius) > 0:
+        raise ValueError(
+            f"radius: expected one number, got shape {jnp.shape(radius)} (try: positions in units "
+            "of the radius of their axis)"
+        )
     gap, dtype = jnp.abs(gap), gap.dtype
     if period is not None:
         length = jnp.broadcast_to(jnp.asarray(period, dtype), gap.shape)

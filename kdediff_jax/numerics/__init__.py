@@ -18,6 +18,7 @@ from .noise_covariance import (
     in_form_of,
     masked_covariance,
     mixed,
+    no_smaller,
     variances,
     whitened,
 )
@@ -29,7 +30,7 @@ from .sampled_covariance import oracle_shrinkage, shrunk_rows
 from .smoothing import Smooth, mean_squares, smooth
 from .sorting import sort_columns
 from .spectral import Image, apply_gram, apply_spectral
-from .units import binary_unit, unit_of_spread
+from .units import binary_unit, half_range, unit_of_spread
 
 __all__ = [
     "AbstractCovariance",
@@ -49,6 +50,7 @@ __all__ = [
     "dot",
     "eigh",
     "floored_root",
+    "half_range",
     "in_batches",
     "in_form_of",
     "linear_fit",
@@ -56,6 +58,7 @@ __all__ = [
     "mean_squares",
     "mixed",
     "newton_root",
+    "no_smaller",
     "normal",
     "oracle_shrinkage",
     "rarely",

@@ -152,6 +152,8 @@ _cholesky_values = _in_parts(jnp.linalg.cholesky, lambda a: a.shape[-1] ** 3)
 
 
 def _library_svd(a: Array) -> tuple[Array, Array, Array]:
+    # LAPACK looks for the singular values of some infinite matrices for ever, of NaN never
+    a = jnp.where(jnp.isfinite(a), a, jnp.nan)
     left, values, right = jnp.linalg.svd(a, full_matrices=False)
     return left, values, values[:, None] * right
 
@@ -177,9 +179,12 @@ def _triangular_root(rows: Array) -> Array:
 def _triangular_root_tangent(primals: tuple, tangents: tuple) -> tuple:
     # that of Cholesky, with L^{-1} rows^T orthogonal in place of a product of the rows
     root = _triangular_root(primals[0])
-    orthogonal, moved = (solve_lower(root, _transpose(a)) for a in (primals[0], tangents[0]))
+    # a column of zeros follows its tangent along the others; its own length has no derivative
+    none = jnp.eye(root.shape[-1], dtype=bool) & (root == 0)
+    filled = jnp.where(none, 1, root)
+    orthogonal, moved = (solve_lower(filled, _transpose(a)) for a in (primals[0], tangents[0]))
     half = dot(orthogonal, _transpose(moved))
-    return root, dot(root, _lower_half(half + _transpose(half)))
+    return root, dot(filled, _lower_half(half + _transpose(half)))
 
 
 def _lower_half(a: Array) -> Array:

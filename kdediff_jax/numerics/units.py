@@ -22,6 +22,10 @@ def binary_unit(size: Float[Array, "*s"]) -> Float[Array, "*s"]:
 
 def unit_of_spread(x: Float[Array, "n d"]) -> Float[Array, " d"]:
     """Return the unit of half of every column's range; of its rounding where it is constant."""
-    low, high = jnp.min(x, axis=0), jnp.max(x, axis=0)
-    rounding = jnp.finfo(x.dtype).eps * jnp.maximum(jnp.abs(low), jnp.abs(high))
-    return binary_unit(jnp.maximum(0.5 * high - 0.5 * low, rounding))
+    rounding = jnp.finfo(x.dtype).eps * jnp.max(jnp.abs(x), axis=0)
+    return binary_unit(jnp.maximum(half_range(x), rounding))
+
+
+def half_range(x: Float[Array, "n d"]) -> Float[Array, " d"]:
+    """Return half of every column's range, which is a number where the range is not."""
+    return 0.5 * jnp.max(x, axis=0) - 0.5 * jnp.min(x, axis=0)

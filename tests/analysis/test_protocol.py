@@ -241,6 +241,20 @@ def test_a_gross_error_is_as_good_as_missing_and_counted(name, gross, dtype):
     assert info.ok and info.num_gross_errors == len(y)
 
 
+@pytest.mark.parametrize("std", [0.0, 1e-30])
+@pytest.mark.parametrize("name", KALMAN)
+def test_a_component_without_noise_is_known_beside_others(name, std, dtype):
+    """Its variance is 0, or none in float32, and infinitely many times below that of the others."""
+    own = problem(name)
+    y = own.matrix @ data(name)[0].mean(axis=0) + own.std
+    found, info = run(name, dtype, y=y, of=own._replace(std=changed(own.std, (0, std))))
+    assert info.ok and np.isfinite(found).all()
+    predicted = found @ own.matrix.T
+    before, after = ((data(name)[0] @ own.matrix.T).std(axis=0), predicted.std(axis=0))
+    assert abs(predicted[:, 0].mean() - y[0]) < 0.05 * before[0]
+    assert after[0] < 0.1 * before[0] and (0.05 * before < after)[1:].all()
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_failed_cycle_is_flagged_and_the_forecast_goes_on(name, dtype):
     """An infinity that no check on the host could see; then a sound measurement."""
@@ -288,6 +302,15 @@ def test_gradients_are_finite(name, missing, x64):
         first = np.where(np.arange(len(y)) == 0, step, 0)
         difference = (gradients(name, y + first)[0] - gradients(name, y - first)[0]) / (2 * step)
         np.testing.assert_allclose(by_measurement[0], difference, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", DIFFERENTIATED)
+def test_gradients_are_finite_beside_a_constant_coordinate(name, x64):
+    forecast, y = data(name)
+    forecast[:, -1] = 1
+    arguments = forecast, y, problem(name)
+    _, found = slopes(name)(*jax.tree.map(jnp.asarray, arguments))
+    assert all(np.isfinite(each).all() for each in found)
 
 
 LOCAL = [name for name in CLASSES if SCHEMES[name].localised]

@@ -65,6 +65,16 @@ def test_reach_is_that_of_measured_components_alone():
         (lambda: kd.Localisation([0.0], [[0.0, 1.0]], 1.0), "positions"),
         (lambda: kd.Localisation([0.0], [0.0], 1.0, period=-1.0), "period"),
         (
+            lambda: kd.Localisation(np.zeros((2, 2)), np.zeros((1, 2)), 1.0, [1.0, 2.0, 3.0]),
+            r"period: expected a scalar or shape \(2,\), got \(3,\)",
+        ),
+        (
+            lambda: kd.LETKF(
+                kd.Localisation(np.zeros((9, 2)), np.zeros((2, 2)), [1.0, 2.0])
+            ).localisation.taper(9, 2, jnp.float32),
+            r"radius: expected one number, got shape \(2,\)",
+        ),
+        (
             lambda: kd.Localisation([0.0], [0.0], 1.0).taper(2, 1, jnp.float32),
             "expected positions of 2 coordinates and 1 measurement, got 1 and 1",
         ),

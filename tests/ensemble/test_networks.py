@@ -118,6 +118,23 @@ def test_neighbours_beyond_the_stated_maximum_are_an_error():
         kd.LEnKPF(kd.Localisation(RING, RING, 1.0, 40.0, max_neighbours=3))
 
 
+def test_a_time_may_have_no_component(key):
+    network = kd.MovingNetwork([1.0, 2.0], [[], [3.0]])
+    scheme = kd.LETKF(kd.Localisation(RING, network, 1.0, 40.0))
+    x, observation = jax.random.normal(key, (6, 40)), Ships(kd.Identity(), 0.5, network)
+    ys = network.pad([[], [0.5]])
+    for t, y, reached in zip((1.0, 2.0), ys, (0, 7), strict=True):
+        analysis, info = scheme(key, x, y, observation, t)
+        moved = np.any(np.abs(np.asarray(analysis - x)) > 1e-5, axis=0)
+        assert info.ok and moved.sum() == reached
+
+
+def test_times_that_a_floating_type_does_not_tell_apart_know_none(x64):
+    network = kd.MovingNetwork(1.7e9 + 10.0 * np.arange(3), PLACES)
+    known = [network.known_at(jnp.asarray(1.7e9 + 10, t)) for t in ("float32", "float64")]
+    assert known == [False, True]
+
+
 def test_another_network_within_the_maximum_compiles_nothing_new(key):
     x, y = jax.random.normal(key, (6, 40)), jnp.zeros(24)
     traces = []
@@ -141,6 +158,11 @@ def test_another_network_within_the_maximum_compiles_nothing_new(key):
         (lambda: kd.MovingNetwork(TIMES[:2], PLACES), "places: expected positions for each of 2"),
         (lambda: kd.MovingNetwork(TIMES, [*PLACES[:2], [np.nan]]), "positions: expected finite"),
         (lambda: kd.MovingNetwork(TIMES, [*PLACES[:2], [[0.0, 1.0]]]), "places: expected shapes"),
+        (lambda: kd.MovingNetwork([1, 2], [[], []]), "places: expected a component at one"),
+        (
+            lambda: kd.MovingNetwork(1.7e9 + 10 * np.arange(3), PLACES),
+            r"times: expected numbers that float32 tells apart, got steps of 10 at 1.7e\+09",
+        ),
         (
             lambda: kd.MovingNetwork(TIMES, PLACES, max_components=19),
             "max_components: expected at least 20, the components at time 1.5, got 19",

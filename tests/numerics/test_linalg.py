@@ -113,6 +113,13 @@ def calls(text):
     return [line.split("=")[1] for line in lines]
 
 
+def test_the_singular_values_of_an_infinity_are_nan(x64):
+    """LAPACK looks for them for ever."""
+    rows = np.random.default_rng(0).normal(size=(8, 12))
+    rows[3] = np.inf
+    assert all(np.isnan(each).all() for each in jax.jit(linalg.row_svd)(jnp.asarray(rows)))
+
+
 def test_no_call_is_large_enough_to_wait(monkeypatch):
     monkeypatch.setattr(linalg, "WAITS", True)
     a = jnp.broadcast_to(jnp.eye(30), (64, 30, 30))
@@ -145,3 +152,16 @@ def test_the_derivative_of_the_root_of_rows_is_that_of_cholesky(x64):
         return jnp.sum(jnp.sin(linalg.cholesky(rows.T @ rows)))
 
     np.testing.assert_allclose(jax.grad(of_rows)(rows), jax.grad(of_product)(rows), atol=1e-9)
+
+
+def test_the_root_of_rows_has_a_derivative_beside_a_column_of_zeros(x64):
+    rng = np.random.default_rng(6)
+    rows, moved = rng.normal(size=(2, 7, 4))
+    rows[:, 2] = 0
+    root, found = jax.jvp(linalg.triangular_root, (jnp.asarray(rows),), (jnp.asarray(moved),))
+    step, known = 1e-6, ~np.eye(4, dtype=bool)  # the length of the zeros has no derivative
+    known[3] = False  # nor a direction to follow, which the last column would
+    ahead, behind = (linalg.triangular_root(jnp.asarray(rows + s * moved)) for s in (step, -step))
+    differences = np.asarray(ahead - behind) / (2 * step)
+    np.testing.assert_allclose(np.asarray(found)[known], differences[known], atol=1e-7)
+    assert root[2, 2] == 0 and np.isfinite(found).all()

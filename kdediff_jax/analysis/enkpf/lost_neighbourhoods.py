@@ -37,7 +37,7 @@ from ...ensemble.neighbours import (
     all_neighbourhoods,
     each_coordinate,
 )
-from ...numerics import bisect_root, dot, rarely
+from ...numerics import bisect_root, dot, rarely, safe_sqrt
 from ..predict import Predicted
 from .innovation import HALVINGS, Innovation, componentwise_innovation
 from .spread_correction import log_evidence
@@ -122,7 +122,7 @@ class LostNeighbourhoods(eqx.Module):
         """Return moved members, no mean of which is further off than a sound forecast allows."""
         mean = jnp.mean(members, axis=0)
         variance = jnp.sum((members - mean[None]) ** 2, axis=0) / (members.shape[0] - 1)
-        largest = (like(members, self.largest_increment) * jnp.sqrt(variance))[None]
+        largest = (like(members, self.largest_increment) * safe_sqrt(variance))[None]
         increment = jnp.mean(moved, axis=1) - mean[None]
         excess = increment - jnp.clip(increment, -largest, largest)
         return moved - excess[:, None]
