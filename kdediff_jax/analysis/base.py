@@ -225,7 +225,7 @@ class AbstractKalmanAnalysis(AbstractPairedAnalysis):
     def _in_own_units(self, key: Key, forecast: Predicted) -> Outcome:
         """Condition in units in which every number is near 1, and return to the user's."""
         units = units_of(forecast)
-        forecast = in_units(forecast, units).resolved()
+        forecast = in_units(forecast, units).resolved(self.localised)
         innovation, variance = forecast.mean_innovation, forecast.innovation_variance
         gross = gross_errors(innovation, variance, like(variance, self.gross_error))
         outcome = self.condition(key, forecast._replace(y=jnp.where(gross, jnp.nan, forecast.y)))

@@ -118,16 +118,26 @@ class Predicted(NamedTuple):
         """Return log p(y_k | x_i) of every component by itself, up to a constant of each."""
         return self.error_model.log_components(self.y, self.members, self.noise_variance)
 
-    def resolved(self) -> Predicted:
-        """Return the same without noise too small for its floating type to tell.
+    def resolved(self, localised: bool = False) -> Predicted:
+        """Return the same, no component too precise for its floating type beside the others.
 
         Decompositions know singular values to eps times the largest, sqrt(P_kk / R_k): beside a
-        component without noise nothing would be left of what the others say. With eps / 8 of P_kk
-        for R_k at least, what they say is right to .02 of the spread in float32 (1e-6 in float64),
-        and a component is known to a ten thousandth of its spread (5e-9). What is left of a spread
-        is the next forecast's, so that later cycles know more.
+        component without noise nothing would be left of what the others say. With r the smallest
+        P_kk / R_k, 0 of a missing component,
+
+            R_k >= P_kk eps / (8 max(1, r)),     r <= 1 / eps,
+
+        leaves what the others say right to .02 of the spread in float32, 1e-6 in float64. What is
+        left of a spread is the next forecast's, so that later cycles know more.
+
+        Args:
+            localised: whether weights of their own make precisions unequal: r is then 0.
         """
-        floor = self.prediction_variance * float(jnp.finfo(self.members.dtype).eps / 8)
+        eps, variance = float(jnp.finfo(self.members.dtype).eps), self.prediction_variance
+        floor = variance * (eps / 8)
+        if not localised:
+            ratio = variance / variances(self.error_model.covariance)
+            floor = floor / jnp.clip(jnp.min(jnp.where(ratio > 0, ratio, 0)), 1, 1 / eps)
         covariance = no_smaller(self.error_model.covariance, floor)
         return self._replace(error_model=self.error_model._replace(covariance=covariance))
 

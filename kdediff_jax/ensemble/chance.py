@@ -50,15 +50,15 @@ def without_chance(
     n = anomalies.shape[0]
     if near.shared is not None or n < 3:
         return near
-    info = jnp.finfo(anomalies.dtype)
-    signal = jnp.minimum(signal, float(info.max) ** 0.5)
+    eps = float(jnp.finfo(anomalies.dtype).eps)
+    signal = jnp.minimum(signal, 8 / eps)  # see `Predicted.resolved`: precisions so unequal at most
 
     def corrected(near: Neighbours, row: Float[Array, " n"], seen: tuple) -> Float[Array, " k"]:
         columns, signal = (near.of(each) for each in seen)
         square = jnp.minimum(dot(columns, row[:, None])[:, 0] ** 2, 1)
         of_gains = jnp.sum(near.weights * signal / (1 + signal)) / (n - 1)
         chance = shrinkage * of_gains * (1 - square) / (n - 2)
-        part = jnp.minimum(1, chance / jnp.maximum(square, info.eps))
+        part = jnp.minimum(1, chance / jnp.maximum(square, eps))
         return near.weights * (1 - part) / (1 + part * signal)
 
     rows = unit(anomalies).T, unit(deviations).T

@@ -58,8 +58,8 @@ def in_form_of(covariance: Covariance, variances: Float[Array, " m"]) -> Covaria
         return covariance.independent(variances)
     if covariance.ndim == 1:
         return variances
-    unit = jnp.eye(covariance.shape[-1], dtype=covariance.dtype)
-    return variances.reshape(covariance.shape[:-1])[..., None] * unit
+    own = variances.reshape(covariance.shape[:-1])[..., None]
+    return jnp.where(jnp.eye(covariance.shape[-1], dtype=bool), own, jnp.zeros((), own.dtype))
 
 
 def variances(covariance: Covariance) -> Float[Array, " m"]:

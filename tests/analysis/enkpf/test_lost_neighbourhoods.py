@@ -159,27 +159,28 @@ def test_increments_are_bounded_and_smaller_ones_kept(key):
     np.testing.assert_array_equal(NEVER.bounded(moved, x)[1], moved[1])
 
 
-def test_lost_neighbourhoods_of_a_large_field_find_the_truth(key):
-    """`enff-l96` of 12 members at d = 1000: without it, some regions stay lost and grow."""
+def test_lost_neighbourhoods_of_a_large_field_find_the_truth():
+    """`enff-l96` of 12 members at d = 1000: without it, some regions stay lost and grow in most."""
     d, places = 1000, np.arange(1000.0)
     model = kd.Lorenz96(interval=0.1, substeps=4)
     observed = kd.GaussianObservation(jnp.arctan, 0.05)
-    truth_key, member_key, run_key = jax.random.split(jax.random.key(1), 3)
-    start = 8 + jax.random.normal(truth_key, (d,))
-    settle = quick(lambda x: jax.lax.fori_loop(0, 100, lambda _, x: model.step(key, x, 0.0), x))
-    truth, ys = kd.twin_experiment(run_key, model, observed, settle(start), 40)
-    members = jax.random.normal(member_key, (12, d))
     where = kd.Localisation(places, places, 4.0, 1000.0)
 
-    @quick
-    def last_error(rule):
+    def last_error(rule, seed):
+        truth_key, member_key, run_key = jax.random.split(jax.random.key(seed), 3)
+        start = 8 + jax.random.normal(truth_key, (d,))
+        settled = jax.lax.fori_loop(0, 100, lambda _, x: model.step(run_key, x, 0.0), start)
+        truth, ys = kd.twin_experiment(run_key, model, observed, settled, 40)
+        members = jax.random.normal(member_key, (12, d))
         scheme = kd.LEnKPF(where, lost_neighbourhoods=rule)
         result = kd.assimilate(run_key, model, observed, scheme, members, ys)
         return kd.metrics.rmse(result.mean, truth)[-10:].mean(), jnp.all(result.info.ok)
 
-    error, ok = last_error(LostNeighbourhoods())
-    assert ok and error < 0.1  # EnFF, 20 members, .172, EnSF .403
-    assert last_error(NEVER)[0] > 0.3
+    all_errors = quick(jax.vmap(last_error, in_axes=(None, 0)))
+    error, ok = all_errors(LostNeighbourhoods(), jnp.arange(1, 5))
+    assert ok.all() and error.max() < 0.1  # EnFF, 20 members, .172, EnSF .403
+    without, _ = all_errors(NEVER, jnp.arange(1, 5))
+    assert without.mean() > 0.2, without  # a run may have no region that is lost
 
 
 @pytest.mark.parametrize(
