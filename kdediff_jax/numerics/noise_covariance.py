@@ -56,10 +56,15 @@ def in_form_of(covariance: Covariance, variances: Float[Array, " m"]) -> Covaria
     """Return independent errors of some variances, in the form that a covariance has."""
     if isinstance(covariance, AbstractCovariance):
         return covariance.independent(variances)
-    if covariance.ndim == 1:
+    return _diagonal(covariance, variances)
+
+
+def _diagonal(like: Array, variances: Float[Array, " m"]) -> Array:
+    """Return variances as the diagonal of a matrix or of blocks, where R is one or some."""
+    if like.ndim == 1:
         return variances
-    own = variances.reshape(covariance.shape[:-1])[..., None]
-    return jnp.where(jnp.eye(covariance.shape[-1], dtype=bool), own, jnp.zeros((), own.dtype))
+    own = variances.reshape(like.shape[:-1])[..., None]
+    return jnp.where(jnp.eye(like.shape[-1], dtype=bool), own, jnp.zeros((), own.dtype))
 
 
 def variances(covariance: Covariance) -> Float[Array, " m"]:
@@ -80,7 +85,7 @@ def no_smaller(covariance: Covariance, variance: Float[Array, " m"]) -> Covarian
         return covariance
     own = variances(covariance)
     lacking = jnp.where(own >= 0, jnp.maximum(variance - own, 0), jnp.nan)
-    return covariance + in_form_of(covariance, lacking)
+    return covariance + _diagonal(covariance, lacking)
 
 
 def covariance_in_units(covariance: Covariance, units: Float[Array, " m"]) -> Covariance:
