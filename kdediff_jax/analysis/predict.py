@@ -16,11 +16,13 @@ import jax.numpy as jnp
 from .._checks import vector
 from .._typing import Array, Bool, Float, Key, Scalar
 from ..numerics import (
+    AbstractCovariance,
     Covariance,
     LinearFit,
     centred,
     masked_covariance,
     no_smaller,
+    rarely,
     split_missing,
     variances,
     whitened,
@@ -134,11 +136,16 @@ class Predicted(NamedTuple):
             localised: whether weights of their own make precisions unequal: r is then 0.
         """
         eps, variance = float(jnp.finfo(self.members.dtype).eps), self.prediction_variance
-        floor = variance * (eps / 8)
+        stated, floor = self.error_model.covariance, variance * (eps / 8)
+        if isinstance(stated, AbstractCovariance):  # knows its own
+            return self
+        own = variances(stated)
         if not localised:
-            ratio = variance / variances(self.error_model.covariance)
+            ratio = variance / own
             floor = floor / jnp.clip(jnp.min(jnp.where(ratio > 0, ratio, 0)), 1, 1 / eps)
-        covariance = no_smaller(self.error_model.covariance, floor)
+        covariance = rarely(
+            ~jnp.all(own >= floor), lambda: no_smaller(stated, floor), lambda: stated
+        )
         return self._replace(error_model=self.error_model._replace(covariance=covariance))
 
     def at(self, members: Float[Array, "n d"]) -> Predicted:

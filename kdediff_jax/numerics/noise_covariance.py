@@ -76,13 +76,11 @@ def variances(covariance: Covariance) -> Float[Array, " m"]:
     return jnp.diagonal(covariance, axis1=-2, axis2=-1).reshape(-1)
 
 
-def no_smaller(covariance: Covariance, variance: Float[Array, " m"]) -> Covariance:
-    """Return R with a diagonal of at least some variances, in the form it has.
+def no_smaller(covariance: Array, variance: Float[Array, " m"]) -> Array:
+    """Return R, without a structure, with a diagonal of at least some variances.
 
-    A structure is returned as it is. A negative variance is none, and becomes NaN.
+    A negative variance is none, and becomes NaN.
     """
-    if isinstance(covariance, AbstractCovariance):
-        return covariance
     own = variances(covariance)
     lacking = jnp.where(own >= 0, jnp.maximum(variance - own, 0), jnp.nan)
     return covariance + _diagonal(covariance, lacking)
