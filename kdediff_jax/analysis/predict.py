@@ -135,11 +135,11 @@ class Predicted(NamedTuple):
         Args:
             localised: whether weights of their own make precisions unequal: r is then 0.
         """
-        eps, variance = float(jnp.finfo(self.members.dtype).eps), self.prediction_variance
-        stated, floor = self.error_model.covariance, variance * (eps / 8)
+        stated = self.error_model.covariance
         if isinstance(stated, AbstractCovariance):  # knows its own
             return self
-        own = variances(stated)
+        eps, variance = float(jnp.finfo(self.members.dtype).eps), self.prediction_variance
+        own, floor = variances(stated), variance * (eps / 8)
         if not localised:
             ratio = variance / own
             floor = floor / jnp.clip(jnp.min(jnp.where(ratio > 0, ratio, 0)), 1, 1 / eps)

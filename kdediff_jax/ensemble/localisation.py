@@ -90,9 +90,6 @@ class Localisation(AbstractLocalisation):
         known = concrete(self.radius)
         if known is not None and not (known > 0).all():
             raise ValueError(f"radius: expected a positive number, got {known.tolist()}")
-        if self.period is not None:
-            positive("period", self.period, infinite=True)
-            per_coordinate("period", self.period, (*jnp.shape(self.state), 1)[1])
         if self.max_neighbours is not None:
             count("max_neighbours", self.max_neighbours)
         if self.points is not None and not isinstance(self.points, AbstractAnalysisPoints):
@@ -104,6 +101,9 @@ class Localisation(AbstractLocalisation):
             raise ValueError(
                 f"positions: expected shapes (d,) and (m,) or (d, k) and (m, k), got {shapes}"
             )
+        if self.period is not None:
+            positive("period", self.period, infinite=True)
+            per_coordinate("period", self.period, math.prod(shapes[0][1:]))
         if jnp.ndim(self.placeless) != 1:
             raise ValueError(
                 "placeless: expected one weight for each coordinate without a place, got shape "

@@ -64,6 +64,7 @@ def test_reach_is_that_of_measured_components_alone():
         (lambda: kd.Localisation([0.0], [0.0], 0.0), "radius"),
         (lambda: kd.Localisation([0.0], [[0.0, 1.0]], 1.0), "positions"),
         (lambda: kd.Localisation([0.0], [0.0], 1.0, period=-1.0), "period"),
+        (lambda: kd.Localisation(0.0, [0.0], 1.0, period=1.0), "positions: expected shapes"),
         (
             lambda: kd.Localisation(np.zeros((2, 2)), np.zeros((1, 2)), 1.0, [1.0, 2.0, 3.0]),
             r"period: expected a scalar or shape \(2,\), got \(3,\)",

@@ -180,7 +180,7 @@ def test_lost_neighbourhoods_of_a_large_field_find_the_truth():
     error, ok = all_errors(LostNeighbourhoods(), jnp.arange(1, 5))
     assert ok.all() and error.max() < 0.1  # EnFF, 20 members, .172, EnSF .403
     without, _ = all_errors(NEVER, jnp.arange(1, 5))
-    assert without.mean() > 0.2, without  # a run may have no region that is lost
+    assert without.mean() > 0.3, without  # a run may have no region that is lost
 
 
 @pytest.mark.parametrize(
